@@ -1,0 +1,114 @@
+"""Every error embup raises on purpose, and nothing else.
+
+    EmbupError
+    ├─ SourceError                training data
+    │   ├─ SourceUnavailableError   cannot be had: missing, refused, too large, wrong hash
+    │   └─ InvalidDataError         had, but not what it should be: shape, NaN, not unit, not symmetric
+    ├─ TrainingError              a fit cannot go on, or its result must not be published
+    ├─ ArtifactError              published decoders
+    │   ├─ InvalidArtifactError     damaged, foreign or not reproducing its golden outputs
+    │   └─ NoArtifactError          nothing is published yet
+    ├─ InputError                 what a caller handed in
+    │   ├─ BadRowError              one row of a file
+    │   └─ InputFileError           the file as a whole
+    ├─ OutputError                what a caller asked to be written cannot be
+    └─ JobError                   batch requests
+        ├─ UnknownJobError
+        └─ JobConflictError
+
+A message says what was expected and what was found, with file, line and value; the remedy says what to do.
+"""
+
+from __future__ import annotations
+
+
+class EmbupError(Exception):
+    """Base of the tree.
+
+    Parameters
+    ----------
+    message
+        What was expected and what was found.
+    remedy
+        What the reader can do about it; may be empty.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+
+class SourceError(EmbupError):
+    """Training data cannot be used."""
+
+
+class SourceUnavailableError(SourceError):
+    """Training data cannot be had."""
+
+
+class InvalidDataError(SourceError):
+    """Training data was had but is not what it should be."""
+
+
+class TrainingError(EmbupError):
+    """A fit cannot go on, or its result must not be published."""
+
+
+class ArtifactError(EmbupError):
+    """A published decoder cannot be used."""
+
+
+class InvalidArtifactError(ArtifactError):
+    """An artifact is damaged, foreign, or does not reproduce its golden outputs."""
+
+
+class NoArtifactError(ArtifactError):
+    """Nothing is published yet."""
+
+
+class InputError(EmbupError):
+    """What a caller handed in cannot be used."""
+
+
+class BadRowError(InputError):
+    """One row of an input file cannot be used.
+
+    Parameters
+    ----------
+    line
+        1-based line number in the file.
+    reason
+        What was expected and found, without the line number.
+    raw
+        The beginning of the offending text.
+    """
+
+    def __init__(self, line: int, reason: str, raw: str = "", *, remedy: str = "") -> None:
+        super().__init__(f"line {line}: {reason}", remedy=remedy)
+        self.line = line
+        self.reason = reason
+        self.raw = raw
+
+
+class InputFileError(InputError):
+    """An input file as a whole cannot be used."""
+
+
+class OutputError(EmbupError):
+    """What a caller asked to be written cannot be written."""
+
+
+class JobError(EmbupError):
+    """A batch request cannot be served."""
+
+
+class UnknownJobError(JobError):
+    """No batch request has this id."""
+
+
+class JobConflictError(JobError):
+    """A batch request contradicts another one, or its own state."""
