@@ -1,0 +1,92 @@
+# One entry for every chore; `make help` lists them. Works from a clean clone with python3 (>= 3.11) and make.
+
+PYTHON ?= python3
+SOURCE ?= sample
+DATA ?= data
+DAGSTER_PORT ?= 3000
+SERVICE_PORT ?= 8000
+ARGS ?=
+
+SHELL := /bin/bash
+BIN := .venv/bin
+STAMP := .venv/.installed
+# The one pin of torch stands in pyproject.toml. Installed by itself and first: resolved together with the
+# rest, pip may take a build several gigabytes large.
+TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+
+export DAGSTER_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint format types contracts definitions check dev train serve bench clean
+
+help: ## list the targets
+	@echo "usage: make TARGET [NAME=value …]"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+venv: $(STAMP) ## make .venv and install everything into it
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "error: embup needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	  echo "Install one and name it: make venv PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "error: $(PYTHON) has no venv module (Debian keeps it in a package of its own)." >&2; \
+	  echo "Install it: sudo apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing embup into .venv; the first time this takes a few minutes."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet '$(TORCH)'
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## train, publish, serve, one request, one batch, a report [SOURCE=folder]
+	@$(BIN)/embup demo --source '$(SOURCE)' --work '$(DATA)/demo' $(ARGS)
+
+test: $(STAMP) ## run all tests [ARGS="-k name"]
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(STAMP) ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(STAMP) ## ruff: mend what can be mended
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+types: $(STAMP) ## mypy, strict
+	@$(BIN)/mypy
+
+contracts: $(STAMP) ## import-linter: which package may import which
+	@$(BIN)/lint-imports --no-logo
+
+definitions: $(STAMP) ## load the Dagster definitions as Dagster does
+	@$(BIN)/dagster definitions validate -w workspace.yaml
+
+check: lint types contracts definitions ## all of these checks; tests are `make test`
+
+dev: $(STAMP) ## Dagster UI and the service on one data folder [DAGSTER_PORT=3000 SERVICE_PORT=8000 DATA=data]
+	@mkdir -p '$(DATA)/.dagster'
+	@echo "Dagster UI  http://127.0.0.1:$(DAGSTER_PORT)"
+	@echo "service     http://127.0.0.1:$(SERVICE_PORT)/docs"
+	@echo "Ctrl-C stops both."
+	@# A terminal's Ctrl-C reaches all three; a SIGTERM reaches this shell alone, so it passes it on.
+	@# When either ends by itself, the other is stopped too.
+	@stop() { trap '' INT TERM; kill -TERM $$dagster $$service 2>/dev/null; wait; }; \
+	trap 'stop; exit 0' INT TERM; \
+	DAGSTER_HOME='$(abspath $(DATA))/.dagster' $(BIN)/dagster dev -w workspace.yaml -p $(DAGSTER_PORT) & dagster=$$!; \
+	$(BIN)/embup serve --registry '$(DATA)/registry' --data '$(DATA)' --port $(SERVICE_PORT) & service=$$!; \
+	wait -n; code=$$?; stop; exit $$code
+
+train: $(STAMP) ## train and publish into DATA/registry [SOURCE=folder]
+	@$(BIN)/embup train --source '$(SOURCE)' --registry '$(DATA)/registry' --data '$(DATA)' $(ARGS)
+
+serve: $(STAMP) ## the service alone, on DATA/registry [SERVICE_PORT=8000]
+	@exec $(BIN)/embup serve --registry '$(DATA)/registry' --data '$(DATA)' --port $(SERVICE_PORT) $(ARGS)
+
+bench: $(STAMP) ## measure every figure in benchmarks/
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+clean: ## remove .venv, caches and build products; data/ stays
+	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,227 @@
+"""`embup demo`: the whole way once, with a report a person can read.
+
+Train and publish, start the service, ask it for one vector, run a batch beside realtime requests, check every
+row of the output, stop. On files of one's own or the built-in sample.
+"""
+
+import shlex
+import signal
+import time
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Never
+
+import typer
+
+from embup_cli.output import file_size, print_json, print_table, progress, say
+from embup_core.errors import JobError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from embup_cli.client import ServiceClient
+
+REALTIME_REQUESTS = 300
+COMPARED_ROWS = 200
+UNIT_TOLERANCE = 1e-6
+ANSWER_TOLERANCE = 1e-6
+NOISE = 0.02  # length of what is added to a training row: no batch row is one the decoder has seen
+CHECK_BLOCK_ROWS = 500
+DIMS = 1536
+
+
+def demo(
+    *,
+    source: Annotated[
+        str,
+        typer.Option("--source", help="Training data, as for `embup train`."),
+    ] = "sample",
+    rows: Annotated[int, typer.Option("--rows", min=2, help="Rows of the batch.")] = 20_000,
+    work: Annotated[Path, typer.Option("--work", help="Folder for everything the demo makes.")] = Path(
+        "data/demo"
+    ),
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Try the whole way once, with a report.
+
+    Trains, publishes, serves, upsamples one vector and a batch, checks every row of the result.
+    """
+    from embup_cli.client import ServiceClient
+    from embup_cli.service_process import service_process
+    from pipelines.run import train_and_publish
+
+    signal.signal(signal.SIGTERM, _end)
+    work = work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    started_s = time.monotonic()
+
+    say(f"1/5  training on {source}")
+    with progress("     training") as bar:
+        trained = train_and_publish(source, work / "registry", work, "auto", progress=bar.update)
+    trained_s = time.monotonic() - started_s
+
+    projected = batch_rows(source, work, rows)
+    input_path, output_path = work / "batch" / "input.txt", work / "batch" / "output.txt"
+    write_rows(input_path, projected)
+
+    say("2/5  starting the service")
+    with (
+        service_process(registry=work / "registry", data=work, log=work / "service.log") as url,
+        ServiceClient(url) as service,
+    ):
+        say(f"3/5  one realtime request to {url}")
+        show_request(service, projected[0])
+        say(f"4/5  a batch of {rows} rows, with realtime requests beside it")
+        report = measure(service, projected, input_path, output_path)
+        say("5/5  checking every row of the output")
+        report |= check_output(output_path, projected, service)
+        say("     stopping the service")
+    report = {
+        "version": trained.version,
+        "champion": trained.champion,
+        "training_s": round(trained_s, 1),
+        **report,
+        "total_s": round(time.monotonic() - started_s, 1),
+        "work": str(work),
+    }
+    columns, table = trained.table
+    if json:
+        print_json(report | {"evaluation": [dict(zip(columns, row, strict=True)) for row in table]})
+        return
+    print_report(report, columns, table)
+
+
+def batch_rows(source: str, work: Path, count: int) -> "NDArray[np.float32]":
+    """Draw new rows around the training ones: resampled, moved a little, unit; shape (count, 32)."""
+    import numpy as np
+
+    from embup_core.sources import load_projected, resolve_source
+
+    training = load_projected(resolve_source(source, cache_dir=work / "sources").projected)
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((count, training.shape[1])) * NOISE / np.sqrt(training.shape[1])
+    moved = training[rng.integers(len(training), size=count)] + noise
+    return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), np.float32)
+
+
+def write_rows(path: Path, rows: "NDArray[np.float32]") -> None:
+    """Write rows as a batch reads them: a line each, values separated by commas."""
+    from embup_core.text.formatter import format_rows
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(format_rows(rows).tobytes())
+
+
+def show_request(service: "ServiceClient", row: "NDArray[np.float32]") -> None:
+    """Send one realtime request and show it as a curl line, with the beginning of its answer."""
+    body = '{"embedding": [' + ", ".join(f"{value:.6f}" for value in row[:3]) + ", …]}"
+    answer = service.upsample(row.tolist())
+    values = answer["embedding"]
+    shown = ", ".join(f"{value:.6f}" for value in values[:3])
+    say(f"     curl {service.url}/v1/upsample --json {shlex.quote(body)}")
+    say(f"     → {len(values)} numbers [{shown}, …], confidence {answer['confidence']:.3f}")
+
+
+def measure(
+    service: "ServiceClient", projected: "NDArray[np.float32]", input_path: Path, output_path: Path
+) -> dict[str, Any]:
+    """Measure realtime latency alone, then run the batch to its end with realtime requests beside it."""
+    from embup_cli.batches import follow
+    from embup_cli.latency import measure_alone, measured_beside
+
+    alone = measure_alone(service.url, projected, requests=REALTIME_REQUESTS)
+    started_s = time.monotonic()
+    with measured_beside(service.url, projected) as beside, progress("     batch") as bar:
+        request = {"input_filepath": str(input_path), "output_filepath": str(output_path), "overwrite": True}
+        batch_request_id = service.submit(request)
+        batch = follow(service, batch_request_id, bar)
+    elapsed_s = time.monotonic() - started_s
+    if batch["phase"] != "COMPLETED":
+        raise JobError(f"the batch ended as {batch['phase']}: {batch['error']['detail']}")
+    return {
+        "realtime_alone": alone.to_json(),
+        "realtime_beside_batch": beside.to_json(),
+        "batch_request_id": batch_request_id,
+        "batch_rows": batch["num_records_processed"],
+        "batch_s": round(elapsed_s, 2),
+        "batch_rows_per_s": round(batch["num_records_processed"] / elapsed_s),
+        "input": str(input_path),
+        "output": str(output_path),
+    }
+
+
+def check_output(
+    output_path: Path, projected: "NDArray[np.float32]", service: "ServiceClient"
+) -> dict[str, Any]:
+    """Check that there is one unit row a line of input, and that sampled rows equal their realtime answers.
+
+    Raises
+    ------
+    JobError
+        The output is not what was promised; names the first line that is not.
+    """
+    import numpy as np
+
+    from embup_core.text.parser import parse_rows
+
+    compared = set(np.linspace(0, len(projected) - 1, COMPARED_ROWS).astype(int).tolist())
+    row, worst_length, worst_answer = 0, 0.0, 0.0
+    with output_path.open("rb") as lines:
+        while block := b"".join(islice(lines, CHECK_BLOCK_ROWS)):
+            decoded = parse_rows(block, dims=DIMS).rows.astype(np.float64)  # (n, 1536), nan where not numbers
+            off = np.abs(np.linalg.norm(decoded, axis=1) - 1)
+            if not (off <= UNIT_TOLERANCE).all():
+                line = row + int(np.argmin(off <= UNIT_TOLERANCE)) + 1
+                raise JobError(f"{output_path}: line {line} is not a unit vector of {DIMS} numbers.")
+            worst_length = max(worst_length, float(off.max()))
+            for i in sorted(compared.intersection(range(row, row + len(decoded)))):
+                answer = np.array(service.upsample(projected[i].tolist())["embedding"])
+                difference = float(np.abs(answer - decoded[i - row]).max())
+                if difference > ANSWER_TOLERANCE:
+                    raise JobError(
+                        f"{output_path}: line {i + 1} is not the answer to that line of the input."
+                    )
+                worst_answer = max(worst_answer, difference)
+            row += len(decoded)
+    if row != len(projected):
+        raise JobError(f"{output_path}: expected {len(projected)} lines, found {row}.")
+    return {
+        "checked_rows": row,
+        "worst_length_error": worst_length,
+        "worst_difference_to_realtime": worst_answer,
+    }
+
+
+def print_report(report: dict[str, Any], columns: list[str], table: list[list[object]]) -> None:
+    """Print what a person wants to know after the demo."""
+    print_table(columns, table, title="Decoders on held-out rows")
+    realtime = [
+        (name, numbers["requests"], f"{numbers['p50_ms']:.1f}", f"{numbers['p99_ms']:.1f}")
+        for name, numbers in (
+            ("alone", report["realtime_alone"]),
+            ("beside the batch", report["realtime_beside_batch"]),
+        )
+    ]
+    print_table(("realtime", "requests", "p50 ms", "p99 ms"), realtime)
+    print(f"champion  {report['champion']}, published as {report['version']} after {report['training_s']} s")
+    print(
+        f"batch     {report['batch_rows']} rows in {report['batch_s']} s, {report['batch_rows_per_s']} rows/s"
+    )
+    print(
+        f"checked   {report['checked_rows']} rows, in order, unit within {report['worst_length_error']:.0e}; "
+        f"batch and realtime answers within {report['worst_difference_to_realtime']:.0e}"
+    )
+    work, output = Path(report["work"]), Path(report["output"])
+    shown_work = work.relative_to(Path.cwd()) if work.is_relative_to(Path.cwd()) else work
+    print(f"files     {shown_work}/batch (output {file_size(output.stat().st_size)}), {shown_work}/registry")
+    print(f"took      {report['total_s']} s")
+    print()
+    print(f"Next: make dev DATA={shlex.quote(str(shown_work))}")
+    print("  http://127.0.0.1:3000         what was trained, in Dagster's UI")
+    print("  http://127.0.0.1:8000/docs    the service's own page")
+
+
+def _end(_number: int, _frame: object) -> Never:
+    """Leave by an exception, so that the service is stopped on the way out."""
+    raise KeyboardInterrupt

@@ -1,0 +1,58 @@
+"""The `embup` command: which commands there are. Each stands in a module of its own.
+
+Nothing heavy is imported here or at the top of a command's module, so that `embup --help` answers at once.
+"""
+
+from typing import Annotated
+
+import typer
+
+from embup_cli import batches, demo, models, serve, train, upsample
+from embup_cli.failures import PlainErrors
+
+app = typer.Typer(
+    name="embup",
+    cls=PlainErrors,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"embup {version('embup')}")
+        raise typer.Exit
+
+
+@app.callback()
+def embup(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Turn 32-d projected embeddings back into 1536-d unit vectors.
+
+    Train a decoder from projected embeddings and the cosines of their originals, serve it, and run whole
+    files through it.
+    """
+
+
+app.command("train")(train.train)
+app.command("models")(models.models)
+app.command("upsample")(upsample.upsample)
+app.command("serve")(serve.serve)
+app.command("submit")(batches.submit)
+app.command("status")(batches.status)
+app.command("watch")(batches.watch)
+app.command("cancel")(batches.cancel)
+app.command("list")(batches.list_batches)
+app.command("demo")(demo.demo)
+
+if __name__ == "__main__":
+    app(prog_name="embup")

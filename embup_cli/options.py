@@ -1,0 +1,21 @@
+"""Options that several commands share, worded once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+REGISTRY = Path("data/registry")
+DATA = Path("data")
+URL = "http://127.0.0.1:8000"
+
+Registry = Annotated[
+    Path, typer.Option("--registry", envvar="EMBUP_REGISTRY", help="Folder of published decoders.")
+]
+Data = Annotated[
+    Path,
+    typer.Option("--data", envvar="EMBUP_DATA", help="Folder for downloads, runs, jobs, history."),
+]
+Url = Annotated[str, typer.Option("--url", envvar="EMBUP_URL", help="Address of a running service.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+BatchId = Annotated[str, typer.Argument(metavar="ID", help="What `embup submit` printed.")]

@@ -1,0 +1,126 @@
+"""What commands print: results on stdout (a table or one JSON object), progress on stderr.
+
+A bar is drawn only where a person watches; elsewhere progress is a plain line every few seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PLAIN_INTERVAL_S = 5.0
+UNBOUNDED_COLUMNS = 400  # for output into a file or a pipe: nothing is cut or folded
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """Print one JSON object on stdout."""
+    print(json.dumps(result, indent=2, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
+    """Print aligned columns on stdout; columns whose cells are all numbers stand right-aligned."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[_cell(value) for value in row] for row in rows]
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for i, name in enumerate(columns):
+        numeric = bool(cells) and all(_is_number(row[i]) for row in cells)
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=not sys.stdout.isatty())
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    width = None if sys.stdout.isatty() else UNBOUNDED_COLUMNS
+    Console(width=width, highlight=False).print(table)
+
+
+def print_fields(fields: Sequence[tuple[str, object]]) -> None:
+    """Print `name  value` lines on stdout, values aligned."""
+    width = max(len(name) for name, _ in fields)
+    for name, value in fields:
+        print(f"{name:<{width}}  {_cell(value)}")
+
+
+class Progress:
+    """How far one piece of work is; `update` may be called as often as is convenient."""
+
+    def update(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Say that `done` of `total` units are done, with a short note to show beside it."""
+
+
+class _PlainProgress(Progress):
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._next_s = time.monotonic() + PLAIN_INTERVAL_S
+
+    def update(self, done: float, total: float | None = None, note: str = "") -> None:
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + PLAIN_INTERVAL_S
+        share = f" {100 * done / total:.0f} %" if total else ""
+        print(f"{self._label}{share}{f'  {note}' if note else ''}", file=sys.stderr, flush=True)
+
+
+class _BarProgress(Progress):
+    def __init__(self, bars: Any, task: Any) -> None:
+        self._bars, self._task = bars, task
+
+    def update(self, done: float, total: float | None = None, note: str = "") -> None:
+        self._bars.update(self._task, completed=done, total=total, note=note)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Progress]:
+    """Show the progress of one piece of work on stderr while the block runs."""
+    if not sys.stderr.isatty():
+        yield _PlainProgress(label)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        yield _BarProgress(bars, bars.add_task(label, total=None, note=""))
+
+
+def say(line: str) -> None:
+    """Print one line about what is going on, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def file_size(size_bytes: float) -> str:
+    """Format a number of bytes for people: `1.2 GB`."""
+    for unit in ("bytes", "kB", "MB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} GB"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text == "-"
+    return True

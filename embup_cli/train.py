@@ -1,0 +1,43 @@
+"""`embup train`: the Dagster job in this process, and the table of how each decoder did."""
+
+from typing import Annotated
+
+import typer
+
+from embup_cli import options
+from embup_cli.output import print_fields, print_json, print_table, progress
+
+
+def train(
+    *,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            help="Training data: `sample` (built in), a folder holding projected_train_embs.npy and "
+            "og_train_cos_theta.npy, or the two files' URLs separated by a comma.",
+        ),
+    ] = "sample",
+    registry: options.Registry = options.REGISTRY,
+    decoder: Annotated[
+        str,
+        typer.Option("--decoder", help="Name of the one to publish, or `auto`: the best on validation rows."),
+    ] = "auto",
+    data: options.Data = options.DATA,
+    json: options.Json = False,
+) -> None:
+    """Train, compare and publish decoders.
+
+    Every decoder is fitted and scored on held-out rows; the best one, or the one named, is published.
+    """
+    from pipelines.run import train_and_publish
+
+    with progress("training") as bar:
+        result = train_and_publish(source, registry, data, decoder, progress=bar.update)
+    columns, rows = result.table
+    if json:
+        evaluation = [dict(zip(columns, row, strict=True)) for row in rows]
+        print_json({"version": result.version, "champion": result.champion, "evaluation": evaluation})
+        return
+    print_table(columns, rows)
+    print_fields([("champion", result.champion), ("published", result.version), ("in", registry)])

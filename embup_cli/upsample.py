@@ -1,0 +1,72 @@
+"""`embup upsample`: the batch engine on one file, without a service."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from embup_cli import options
+from embup_cli.output import file_size, print_fields, print_json, progress
+
+
+def upsample(
+    input_path: Annotated[
+        Path,
+        typer.Argument(metavar="IN", help="Text file, one embedding a line: 32 numbers and commas."),
+    ],
+    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Where the 1536 numbers a line go.")],
+    *,
+    registry: options.Registry = options.REGISTRY,
+    version: Annotated[str | None, typer.Option("--model", help="Version, if not the latest.")] = None,
+    on_bad_row: Annotated[
+        Literal["fail", "nan"],
+        typer.Option("--on-bad-row", help="Stop at a bad row, or write a line of nan for it and go on."),
+    ] = "fail",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Upsample a text file, without a service.
+
+    The file may be of any length. OUT appears whole or not at all.
+    """
+    from threadpoolctl import threadpool_limits
+
+    from embup_core.batch import BatchRun, BatchSpec, check_request
+    from embup_core.registry import Registry
+
+    spec = BatchSpec(input_path.resolve(), output_path.resolve(), on_bad_row=on_bad_row, overwrite=overwrite)
+    upsampler = Registry(registry).load(version)
+    check_request(spec, dims=upsampler.input_dims)
+    started_s = time.monotonic()
+    run = BatchRun(spec, upsampler)
+    try:
+        with threadpool_limits(1), progress("upsampling") as bar:
+            while run.step():
+                bar.update(run.bytes_done, run.bytes_total, f"{run.rows} rows")
+            run.publish()
+    except BaseException:
+        run.abandon()
+        raise
+    elapsed_s = time.monotonic() - started_s
+    summary = {
+        "input_filepath": str(spec.input_path),
+        "output_filepath": str(spec.output_path),
+        "rows": run.rows,
+        "failed_rows": run.failed_rows,
+        "model_version": upsampler.version,
+        "elapsed_s": round(elapsed_s, 3),
+        "rows_per_s": round(run.rows / elapsed_s, 1),
+    }
+    if json:
+        print_json(summary)
+        return
+    print_fields(
+        [
+            ("rows", run.rows),
+            ("failed rows", run.failed_rows),
+            ("rows/s", f"{run.rows / elapsed_s:.0f}"),
+            ("model", upsampler.version),
+            ("output", f"{output_path} ({file_size(output_path.stat().st_size)})"),
+        ]
+    )

@@ -1,0 +1,23 @@
+"""The batch engine: a file of short rows in, a file of long rows out, of any length, crash or no crash.
+
+`request` refuses at once what can be known at once, `run` does the work in small steps, `checkpoint` is what
+a later process needs to go on, `part_file` and `publication` keep the promise that the output path never
+holds a part, `driver` runs one to its end. No threads, no event loop, no database: those are the caller's.
+"""
+
+from embup_core.batch.checkpoint import Checkpoint, InputFingerprint
+from embup_core.batch.driver import run_to_completion
+from embup_core.batch.request import InputFacts, check_request
+from embup_core.batch.run import BatchRun, RowUpsampler
+from embup_core.batch.spec import BatchSpec
+
+__all__ = [
+    "BatchRun",
+    "BatchSpec",
+    "Checkpoint",
+    "InputFacts",
+    "InputFingerprint",
+    "RowUpsampler",
+    "check_request",
+    "run_to_completion",
+]

@@ -1,0 +1,85 @@
+"""The durable state of a batch: what a later process needs to go on with the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Self
+
+_FINGERPRINT_BYTES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class InputFingerprint:
+    """What tells an input file from a changed one, without reading it whole.
+
+    Attributes
+    ----------
+    size_bytes, mtime_ns, inode
+        As the file system has them.
+    head_sha256
+        SHA-256, in hex, of the first 64 KiB.
+    """
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    head_sha256: str
+
+    @classmethod
+    def of(cls, descriptor: int) -> Self:
+        """Take the fingerprint of an open file."""
+        status = os.fstat(descriptor)
+        head = os.pread(descriptor, _FINGERPRINT_BYTES, 0)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino, hashlib.sha256(head).hexdigest())
+
+    def agrees_with(self, status: os.stat_result) -> bool:
+        """Whether a file of this status can be the one the fingerprint was taken of."""
+        return (self.size_bytes, self.mtime_ns, self.inode) == (
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ino,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A state of a batch that is on disk.
+
+    Attributes
+    ----------
+    input_offset
+        Where the next row starts in the input, in bytes.
+    output_bytes, errors_bytes
+        Sizes of the two part files; what lies beyond is written again.
+    rows, failed_rows
+        Rows answered, and how many of them by nans.
+    model_version, chunk_rows
+        What the answer's bits depend on besides the input.
+    input_fingerprint
+        The input they were read from.
+    output_inode, errors_inode
+        The part files' identities, 0 where there is none: they tell a published output from a foreign one.
+    """
+
+    input_offset: int
+    output_bytes: int
+    rows: int
+    failed_rows: int
+    errors_bytes: int
+    model_version: str
+    chunk_rows: int
+    input_fingerprint: InputFingerprint
+    output_inode: int
+    errors_inode: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a dictionary of plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the checkpoint that `to_json` described."""
+        fingerprint = InputFingerprint(**values["input_fingerprint"])
+        return cls(**{**values, "input_fingerprint": fingerprint})

@@ -1,0 +1,81 @@
+"""The input of a batch as a file: opened safely, and known to stay the same."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from embup_core.errors import InputFileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from embup_core.batch.checkpoint import InputFingerprint
+
+_RESUBMIT = "Submit it again once nobody writes to it."
+
+
+def open_input(path: Path) -> int:
+    """Open a regular, non-empty file for reading and return its descriptor.
+
+    Raises
+    ------
+    InputFileError
+        It is missing, unreadable, empty, or a folder, pipe or device.
+    """
+    try:
+        # O_NONBLOCK: opening a pipe must not wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise InputFileError(f"{path} does not exist.", remedy="Check the input path.") from error
+        raise InputFileError(
+            f"{path} cannot be opened: {error.strerror}.", remedy="Check its permissions."
+        ) from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise InputFileError(f"{path} is not a regular file.", remedy="Name a text file, one row a line.")
+        if status.st_size == 0:
+            raise no_rows(path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def no_rows(path: Path) -> InputFileError:
+    """Return the error for an input that holds nothing to answer."""
+    return InputFileError(f"{path} is empty: it holds no row.", remedy="One row a line is expected.")
+
+
+def require_same_file(path: Path, descriptor: int, fingerprint: InputFingerprint) -> None:
+    """Check that the open input is what it was, and is still what the path names.
+
+    Raises
+    ------
+    InputFileError
+        Size, time of change or identity differ.
+    """
+    require_unchanged(path, descriptor, fingerprint)
+    try:
+        same = fingerprint.agrees_with(os.stat(path))
+    except OSError as error:
+        raise InputFileError(
+            f"input changed: {path} is gone ({error.strerror}).", remedy=_RESUBMIT
+        ) from error
+    if not same:
+        raise InputFileError(f"input changed: {path} was replaced by another file.", remedy=_RESUBMIT)
+
+
+def require_unchanged(path: Path, descriptor: int, fingerprint: InputFingerprint) -> None:
+    """Check that the open input is what it was; one system call."""
+    status = os.fstat(descriptor)
+    if not fingerprint.agrees_with(status):
+        raise InputFileError(
+            f"input changed: {path} was written to during the batch"
+            f" ({fingerprint.size_bytes} bytes before, {status.st_size} now).",
+            remedy=_RESUBMIT,
+        )

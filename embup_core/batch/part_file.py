@@ -1,0 +1,174 @@
+"""A file that grows beside its final name: locked, append-only, cut back to a known size on resuming."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from typing import TYPE_CHECKING, Final, Self
+
+from embup_core.errors import JobConflictError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Buffer
+    from pathlib import Path
+
+_REMEDIES: Final = {
+    errno.ENOSPC: "Free space on that disk and run it again.",
+    errno.EDQUOT: "Free space under your quota and run it again.",
+    errno.EFBIG: "Raise the limit on file sizes and run it again.",
+    errno.EROFS: "Write to a disk that is not read-only.",
+    errno.EIO: "Check that disk.",
+    errno.ENOENT: "Create the folder first.",
+    errno.ENOTDIR: "Name a path inside a folder.",
+    errno.EACCES: "Check the folder's permissions.",
+    errno.EPERM: "Check the folder's permissions.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+}
+
+
+def output_error(path: Path, error: OSError) -> OutputError:
+    """Return the error for an output path that the system refuses to write."""
+    return OutputError(
+        f"{path} cannot be written: {error.strerror}.", remedy=_REMEDIES.get(error.errno or 0, "")
+    )
+
+
+class PartFile:
+    """One growing file, held by one process at a time.
+
+    Attributes
+    ----------
+    size_bytes
+        Bytes appended so far, and kept from before.
+    inode
+        The file's identity.
+    """
+
+    def __init__(self, path: Path, descriptor: int, size_bytes: int) -> None:
+        self.path = path
+        self.size_bytes = size_bytes
+        self.inode = os.fstat(descriptor).st_ino
+        self._descriptor = descriptor
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """Start an empty file; what an ended run left under the name is discarded.
+
+        Raises
+        ------
+        OutputError
+            The system refuses.
+        JobConflictError
+            A live run holds the file.
+        """
+        return cls._open(path, os.O_RDWR | os.O_CREAT, 0, None)
+
+    @classmethod
+    def reopen(cls, path: Path, *, size_bytes: int, inode: int) -> Self:
+        """Go on with the file that had this size and identity at the last checkpoint.
+
+        Raises
+        ------
+        OutputError
+            It is gone, shorter, or another file.
+        JobConflictError
+            A live run holds the file.
+        """
+        return cls._open(path, os.O_RDWR, size_bytes, inode)
+
+    @classmethod
+    def _open(cls, path: Path, flags: int, size_bytes: int, inode: int | None) -> Self:
+        try:
+            descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise output_error(path, error) from error
+        try:
+            _lock(path, descriptor)
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise OutputError(f"{path} is not a regular file.", remedy="Remove it or choose another output.")
+            if inode is not None and (status.st_ino != inode or status.st_size < size_bytes):
+                raise OutputError(
+                    f"{path} is not as the last checkpoint left it: expected at least {size_bytes} bytes,"
+                    f" found {status.st_size}{'' if status.st_ino == inode else ' in another file'}.",
+                    remedy="Start the batch anew.",
+                )
+            os.ftruncate(descriptor, size_bytes)
+            return cls(path, descriptor, size_bytes)
+        except OSError as error:
+            os.close(descriptor)
+            raise output_error(path, error) from error
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def append(self, data: Buffer) -> None:
+        """Write at the end, all of it.
+
+        Raises
+        ------
+        OutputError
+            No space, over quota, read-only, broken disk …
+        """
+        rest = memoryview(data).cast("B")
+        offset = self.size_bytes
+        try:
+            while rest:
+                written_bytes = os.pwrite(self._descriptor, rest, offset)
+                offset += written_bytes
+                rest = rest[written_bytes:]
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        self.size_bytes = offset
+
+    def read_head(self, limit_bytes: int) -> bytes:
+        """Return the first bytes."""
+        return os.pread(self._descriptor, limit_bytes, 0)
+
+    def sync(self) -> None:
+        """Return once all that was appended is on disk.
+
+        Raises
+        ------
+        OutputError
+            It could not be brought there; what was appended since the last sync may be lost.
+        """
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
+    def close(self) -> None:
+        """Let go of the file and keep it; again is harmless."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def remove(self) -> None:
+        """Remove the file and let go of it."""
+        # Unlinked before the lock is given up: nobody else can have started on it.
+        if self._descriptor >= 0 and _names(self.path, self._descriptor):
+            self.path.unlink(missing_ok=True)
+        self.close()
+
+
+def _lock(path: Path, descriptor: int) -> None:
+    """Hold the file, and know that the path still names it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise JobConflictError(
+            f"another batch is writing {path}.", remedy="Wait for it, cancel it, or choose another output."
+        ) from error
+    if not _names(path, descriptor):
+        raise JobConflictError(f"another batch has just removed {path}.", remedy="Try again.")
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    """Whether the path names the open file."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,93 @@
+"""The one moment at which a finished file takes its final name.
+
+Whatever happens, the final path holds nothing, the old file, or the whole new one: the new file is on disk
+before it is renamed, and the folder is synced after.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from embup_core.batch.part_file import output_error
+from embup_core.errors import OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_AT_FDCWD: Final = -100
+_RENAME_NOREPLACE: Final = 1
+_NOT_SUPPORTED: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
+
+
+def move_into_place(part: Path, final: Path, *, overwrite: bool) -> None:
+    """Give a synced file its final name, in one step.
+
+    Raises
+    ------
+    OutputError
+        `overwrite` is false and the name is taken, or the system refuses. The final path is as it was.
+    """
+    try:
+        if overwrite:
+            os.replace(part, final)
+        else:
+            _rename_without_replacing(part, final)
+    except FileExistsError as error:
+        raise already_exists(final) from error
+    except OSError as error:
+        raise output_error(final, error) from error
+
+
+def already_exists(path: Path) -> OutputError:
+    """Return the error for an output whose name is taken."""
+    return OutputError(f"{path} exists.", remedy="Choose another path or allow overwriting.")
+
+
+def sync_folder(folder: Path) -> None:
+    """Return once the folder's entries are on disk.
+
+    Raises
+    ------
+    OutputError
+        They could not be brought there.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise output_error(folder, error) from error
+
+
+def _rename_without_replacing(source: Path, target: Path) -> None:
+    """Rename, or raise FileExistsError: no moment lies between the look and the move."""
+    renameat2 = _renameat2()
+    if renameat2 is not None:
+        arguments = (_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
+        if renameat2(*arguments) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in _NOT_SUPPORTED:
+            raise OSError(code, os.strerror(code), os.fspath(target))
+    # Not every file system knows the flag. A link refuses a taken name too; a crash between the two calls
+    # leaves the whole file under both names, which resuming recognises.
+    os.link(source, target)
+    os.unlink(source)
+
+
+@cache
+def _renameat2() -> Any:
+    """Return the C library's renameat2, or None where it has none."""
+    try:
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return None
+    function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    function.restype = ctypes.c_int
+    return function

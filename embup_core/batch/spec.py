@@ -1,0 +1,71 @@
+"""What a batch is asked to do, and the names of the files it touches."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from embup_core.errors import InputFileError, OutputError
+
+BadRowPolicy = Literal["fail", "nan"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSpec:
+    """One batch.
+
+    Attributes
+    ----------
+    input_path
+        A text file, one row a line.
+    output_path
+        Where the answer appears once it is whole; line i answers line i.
+    on_bad_row
+        "fail": the first refused row ends the batch. "nan": it is answered by a line of nans and reported in
+        `errors_path`.
+    overwrite
+        Whether the output may replace a file.
+
+    Raises
+    ------
+    InputFileError, OutputError
+        A path that no file can have.
+    """
+
+    input_path: Path
+    output_path: Path
+    on_bad_row: BadRowPolicy = "fail"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not _can_be_a_path(self.input_path):
+            raise InputFileError("the input path holds a character that no path can have")
+        if not _can_be_a_path(self.output_path) or not self.output_path.name:
+            raise OutputError("the output path is not a file's path")
+
+    @property
+    def part_path(self) -> Path:
+        """Where the output grows."""
+        return self._beside(".part")
+
+    @property
+    def errors_path(self) -> Path:
+        """Where the refused rows are reported: one JSON object a line, with line, reason and raw text."""
+        return self._beside(".errors.jsonl")
+
+    @property
+    def errors_part_path(self) -> Path:
+        """Where the report grows."""
+        return self._beside(".errors.jsonl.part")
+
+    def _beside(self, ending: str) -> Path:
+        return self.output_path.with_name(self.output_path.name + ending)
+
+
+def _can_be_a_path(path: Path) -> bool:
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False

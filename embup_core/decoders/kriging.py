@@ -1,0 +1,166 @@
+"""Linear trend, local kriging of what the trend leaves, orthogonal residual.
+
+Kriging is Gaussian-process regression on the nearest training rows only (simple kriging with a moving
+neighbourhood: Cressie, 1993; Matheron, 1963). The covariance is Laplacian, exp(-distance / length_scale): it
+makes no assumption of smoothness, which the map from z to the originals does not have. The trend takes over
+where no training row is near: on corpora that training does not cover it halves what plain kriging loses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from embup_core.decoders.base import INPUT_DIMS, OUTPUT_DIMS, Decoder, padded, require_shape
+from embup_core.decoders.linear import fit_ridge
+from embup_core.decoders.neighbours import NearestRows
+from embup_core.decoders.residual import Standardisation, completed, principal_axes, residual_frequencies
+from embup_core.errors import TrainingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class KrigingDecoder(Decoder):
+    """Trend, kriging and residual.
+
+    Defaults were chosen on validation rows of real ada-002 embeddings and left alone for other data.
+
+    Parameters
+    ----------
+    neighbours
+        Training rows that a prediction looks at. 8 to 32 differ by less than 0.005 in R2.
+    length_scale
+        Of the Laplacian covariance, in standard units of z. Much longer than the neighbourhood: what counts
+        is the covariance's slope at 0, not where it ends.
+    nugget
+        Variance of the noise, as a share of the covariance at 0; keeps near twins from cancelling.
+    alpha
+        Ridge penalty of the trend, in standard units of z.
+    mean_dims
+        Dimensions of the regression; the other 1536 - mean_dims hold the residual. Even. More of them rank
+        near neighbours better (overlap@10), fewer make the residual's chance dot products smaller (R2).
+    residual_length_scale
+        Distance, in standard units of z, over which two residuals stay alike.
+    seed
+        Of the residual's random frequencies.
+    """
+
+    name: ClassVar[str] = "kriging"
+    summary: ClassVar[str] = "linear trend + local kriging + orthogonal residual"
+
+    def __init__(
+        self,
+        *,
+        neighbours: int = 16,
+        length_scale: float = 16.0,
+        nugget: float = 0.001,
+        alpha: float = 1.0,
+        mean_dims: int = 384,
+        residual_length_scale: float = 1.5,
+        seed: int = 0,
+    ) -> None:
+        self.neighbours = neighbours
+        self.length_scale = length_scale
+        self.nugget = nugget
+        self.alpha = alpha
+        self.mean_dims = mean_dims
+        self.residual_length_scale = residual_length_scale
+        self.seed = seed
+
+    def fit(self, projected: NDArray[np.float32], coordinates: NDArray[np.float32]) -> Self:
+        """Learn the trend and keep what it leaves at each training row; see `Decoder.fit`.
+
+        Raises
+        ------
+        TrainingError
+            Fewer rows than neighbours.
+        """
+        if len(projected) < self.neighbours:
+            raise TrainingError(
+                f"kriging looks at {self.neighbours} neighbours, found {len(projected)} rows to fit on.",
+                remedy="Provide more rows or set fewer neighbours.",
+            )
+        self.standardisation_ = Standardisation.of(projected)
+        points = self.standardisation_(projected)
+        targets = padded(coordinates @ principal_axes(coordinates, self.mean_dims), self.mean_dims)
+        self.weights_, self.intercept_ = fit_ridge(points, targets, self.alpha)
+        self.remainder_ = targets - (points @ self.weights_ + self.intercept_)  # (n, mean_dims)
+        self.nearest_ = NearestRows(points)
+        self.frequencies_ = residual_frequencies(
+            OUTPUT_DIMS - self.mean_dims, INPUT_DIMS, length_scale=self.residual_length_scale, seed=self.seed
+        )
+        return self
+
+    def predict_with_confidence(
+        self, projected: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Decode; see `Decoder.predict_with_confidence`."""
+        standardised = self.standardisation_(projected)
+        index, offsets, squared = self.nearest_.query(standardised, self.neighbours)
+        kriged = self._kriging_weights(offsets, squared)[:, None, :] @ self.remainder_[index]  # (n, 1, mean_dims)
+        mean = standardised @ self.weights_ + self.intercept_ + kriged[:, 0]
+        return completed(mean, standardised, self.frequencies_)
+
+    def _kriging_weights(
+        self, offsets: NDArray[np.float32], squared: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """(K + nugget I)^-1 k for each query: float32, shape (n, neighbours).
+
+        `offsets` (n, k, 32) are neighbours minus query, `squared` (n, k) their squared lengths. Distances among
+        neighbours come from dot products of offsets: the query as origin keeps rounding small.
+        """
+        between = squared[:, :, None] + squared[:, None, :] - 2 * (offsets @ offsets.transpose(0, 2, 1))
+        rate = np.float32(-1 / self.length_scale)
+        covariance = np.exp(rate * np.sqrt(np.maximum(between, 0)))  # (n, k, k)
+        diagonal = np.arange(self.neighbours)
+        covariance[:, diagonal, diagonal] = np.float32(1 + self.nugget)
+        weights: NDArray[np.float32] = np.linalg.solve(covariance, np.exp(rate * np.sqrt(squared))[:, :, None])
+        return weights[:, :, 0]
+
+    def settings(self) -> dict[str, Any]:
+        """Hyper-parameters."""
+        return {
+            "neighbours": self.neighbours,
+            "length_scale": self.length_scale,
+            "nugget": self.nugget,
+            "alpha": self.alpha,
+            "mean_dims": self.mean_dims,
+            "residual_length_scale": self.residual_length_scale,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def array_names(cls, settings: dict[str, Any]) -> frozenset[str]:  # noqa: ARG003  the same for all settings
+        """Names of the learned arrays."""
+        return frozenset({"centre", "scale", "weights", "intercept", "frequencies", "points", "remainder"})
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Learned arrays."""
+        return {
+            "centre": self.standardisation_.centre,
+            "scale": np.array([self.standardisation_.scale]),
+            "weights": self.weights_,
+            "intercept": self.intercept_,
+            "frequencies": self.frequencies_,
+            "points": self.nearest_.points,
+            "remainder": self.remainder_,
+        }
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
+        """Take up learned arrays."""
+        self.standardisation_ = Standardisation(
+            require_shape(arrays, "centre", INPUT_DIMS), float(require_shape(arrays, "scale", 1)[0])
+        )
+        self.weights_ = require_shape(arrays, "weights", INPUT_DIMS, self.mean_dims)
+        self.intercept_ = require_shape(arrays, "intercept", self.mean_dims)
+        self.frequencies_ = require_shape(
+            arrays, "frequencies", INPUT_DIMS, (OUTPUT_DIMS - self.mean_dims) // 2
+        )
+        points = require_shape(arrays, "points", None, INPUT_DIMS)
+        if len(points) < self.neighbours:
+            raise ValueError(f"tensor points: expected at least {self.neighbours} rows, found {len(points)}")
+        self.remainder_ = require_shape(arrays, "remainder", len(points), self.mean_dims)
+        self.nearest_ = NearestRows(points)
+        return self

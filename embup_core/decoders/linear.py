@@ -1,0 +1,81 @@
+"""The simplest decoder: ridge regression from z to the coordinates, then made unit length."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from embup_core.decoders.base import INPUT_DIMS, OUTPUT_DIMS, Decoder, padded, require_shape, unit_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def fit_ridge(
+    projected: NDArray[np.float32], targets: NDArray[np.float32], alpha: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Ridge regression with an unpenalised intercept (scikit-learn's `Ridge`).
+
+    Returns
+    -------
+    weights
+        float32, shape (32, d).
+    intercept
+        float32, shape (d,).
+    """
+    from sklearn.linear_model import Ridge
+
+    model = Ridge(alpha=alpha).fit(projected.astype(np.float64), targets)
+    return np.ascontiguousarray(model.coef_.T, dtype=np.float32), model.intercept_.astype(np.float32)
+
+
+class LinearDecoder(Decoder):
+    """Ridge, then normalise.
+
+    Shown because it is what one tries first. Its cosines are too high throughout: the regression is shorter
+    than 1 and normalising stretches it (see `embup_core.decoders.residual`).
+
+    Parameters
+    ----------
+    alpha
+        Ridge penalty on the squared weights, in units of squared z.
+    """
+
+    name: ClassVar[str] = "linear"
+    summary: ClassVar[str] = "ridge regression, made unit length"
+
+    def __init__(self, *, alpha: float = 0.01) -> None:
+        self.alpha = alpha
+
+    def fit(self, projected: NDArray[np.float32], coordinates: NDArray[np.float32]) -> Self:
+        """Learn weights; see `Decoder.fit`."""
+        self.weights_, self.intercept_ = fit_ridge(projected, padded(coordinates), self.alpha)
+        return self
+
+    def predict_with_confidence(
+        self, projected: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Decode; see `Decoder.predict_with_confidence`."""
+        mean = projected @ self.weights_ + self.intercept_
+        confidence = np.minimum(np.vecdot(mean, mean), 1)
+        return unit_rows(mean), confidence
+
+    def settings(self) -> dict[str, Any]:
+        """Hyper-parameters."""
+        return {"alpha": self.alpha}
+
+    @classmethod
+    def array_names(cls, settings: dict[str, Any]) -> frozenset[str]:  # noqa: ARG003  the same for all settings
+        """Names of the learned arrays."""
+        return frozenset({"weights", "intercept"})
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Learned arrays."""
+        return {"weights": self.weights_, "intercept": self.intercept_}
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
+        """Take up learned arrays."""
+        self.weights_ = require_shape(arrays, "weights", INPUT_DIMS, OUTPUT_DIMS)
+        self.intercept_ = require_shape(arrays, "intercept", OUTPUT_DIMS)
+        return self

@@ -1,0 +1,78 @@
+"""A loaded decoder ready to serve: NumPy and a neighbour index, no PyTorch, no scikit-learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from embup_core.artifact import Artifact, load_artifact
+from embup_core.decoders import INPUT_DIMS, OUTPUT_DIMS
+from embup_core.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+class Upsampler:
+    """Projected embeddings in, unit rows out. Safe to call from several threads at once.
+
+    Parameters
+    ----------
+    artifact
+        Loaded and verified.
+    """
+
+    input_dims = INPUT_DIMS
+    output_dims = OUTPUT_DIMS
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.version = artifact.version
+        self.decoder_name = artifact.decoder.name
+        self.manifest: dict[str, Any] = artifact.manifest
+        self._decoder = artifact.decoder
+
+    @classmethod
+    def load(cls, folder: Path) -> Upsampler:
+        """Load and verify the artifact in a folder; raises `InvalidArtifactError`."""
+        return cls(load_artifact(folder))
+
+    def upsample(self, projected: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Decode rows.
+
+        Parameters
+        ----------
+        projected
+            z: float32, shape (n, 32). Rows are made unit length first: only their direction counts.
+
+        Returns
+        -------
+        rows
+            float32, shape (n, 1536), unit rows, C-contiguous.
+        confidence
+            float32, shape (n,): 0 to 1, how much of the vector is known rather than filled in; NaN where the
+            decoder does not know.
+
+        Raises
+        ------
+        InputError
+            Another shape, a value that is not finite, or a row of zeros.
+        """
+        if projected.ndim != 2 or projected.shape[1] != INPUT_DIMS:
+            raise InputError(
+                f"Expected rows of {INPUT_DIMS} numbers, found an array of shape {projected.shape}.",
+                remedy=f"Send {INPUT_DIMS} numbers a row.",
+            )
+        # float64 because the square of a large float32 is infinite in float32
+        lengths = np.sqrt(np.square(projected, dtype=np.float64).sum(axis=1))
+        usable = np.isfinite(lengths) & (lengths > 0)
+        if not usable.all():
+            row = int(np.argmin(usable))
+            found = "only zeros" if lengths[row] == 0 else "a value that is not finite"
+            raise InputError(
+                f"Expected finite numbers with a direction in row {row}, found {found}.",
+                remedy="Leave the row out or correct it.",
+            )
+        return self._decoder.predict_with_confidence((projected / lengths[:, None]).astype(np.float32))

@@ -1,0 +1,381 @@
+"""The background task: takes the oldest live job, works on it slice by slice, and says what became of it.
+
+The order of things is what makes a restart exact. Per checkpoint: the files first (fdatasync), then the
+database. At the end: all rows durable, FINALIZING with the identity of the part file in the database, then
+the rename, then COMPLETED. So whatever is in the database is already true of the files.
+
+Array work runs in one worker thread, under the gate. Syncing files and writing the database do not hold it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import duckdb
+import msgspec
+import structlog
+
+from embup_core.batch import BatchRun, BatchSpec, Checkpoint
+from embup_core.errors import ArtifactError, BadRowError, EmbupError, JobError, NoArtifactError
+from serving.jobs.model import JobRecord, Phase, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from concurrent.futures import Executor
+
+    from embup_core.upsampler import Upsampler
+    from serving.gate import BatchLease, PriorityGate
+    from serving.hot_model import HotModel
+    from serving.jobs.history import HistoryPublisher
+    from serving.jobs.store import JobStore
+    from serving.settings import ServingSettings
+
+log = structlog.get_logger("embup.serving.jobs")
+
+T = TypeVar("T")
+
+RETRY_S = 5.0  # after the database or the registry failed: long enough for a disk to be cleared
+RATE_MEMORY = 0.3  # weight of the newest checkpoint in the moving rate
+
+
+class LiveJob(msgspec.Struct):
+    """What is known of the running job beyond its record; lost with the process and not missed."""
+
+    batch_request_id: str
+    paused: bool = False
+    paused_s: float = 0.0
+    pause_count: int = 0
+    rows_per_second: float | None = None
+    bytes_per_second: float | None = None
+
+
+class BatchEngine:
+    """Works on batch jobs, one at a time, in the order of their submission.
+
+    Parameters
+    ----------
+    store, history, models, gate, settings
+        The service's parts.
+    executor
+        One thread for the array work and the files of the batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        history: HistoryPublisher,
+        models: HotModel,
+        gate: PriorityGate,
+        settings: ServingSettings,
+        executor: Executor,
+    ) -> None:
+        self._store = store
+        self._history = history
+        self._models = models
+        self._gate = gate
+        self._settings = settings
+        self._executor = executor
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._cancelled: set[str] = set()
+        self._changed = asyncio.Event()
+        self.changes = 0
+        self.live: LiveJob | None = None
+        self.rows_total = 0
+        self.failure: str | None = None
+
+    # What controllers call.
+
+    def notice(self) -> None:
+        """Look for work: a job was submitted, or a decoder came into service."""
+        self._wake.set()
+        self._tell(urgent=True)
+
+    def cancel(self, batch_request_id: str) -> None:
+        """Stop working on a job whose cancellation is already in the store."""
+        self._cancelled.add(batch_request_id)
+        self.notice()
+
+    async def changed(self, since: int, timeout_s: float) -> None:
+        """Wait until `changes` is no longer `since`, or the time is over."""
+        if self.changes != since:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the service is about to end."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Let `run` return at the next slice's edge, with a durable checkpoint."""
+        self._stopping.set()
+        self._wake.set()
+        self._tell(urgent=False)
+
+    # The task.
+
+    async def run(self) -> None:
+        """Work until `stop` is called."""
+        while not self.stopping:
+            self._wake.clear()
+            try:
+                job = await self._store.oldest_live()
+                idle = job is None or not await self._work_on(job)
+                self.failure = None
+            except Exception as error:
+                # Not a fault of the job (those end it): the database or the disk. Nothing is lost, so wait.
+                log.exception("the batch engine cannot go on; trying again", retry_s=RETRY_S)
+                self.failure = f"{type(error).__name__}: {error}"
+                await self._sleep(RETRY_S)
+                continue
+            if idle:
+                await self._wake.wait()
+
+    async def _work_on(self, job: JobRecord) -> bool:
+        """Bring one job as far as it goes; False when it must wait for a decoder."""
+        job_id = job.batch_request_id
+        if job.phase is Phase.FINALIZING and _was_published(job):
+            await self._note(self._store.finish(job_id, Phase.COMPLETED), log_as="job completed")
+            return True
+        spec = BatchSpec(
+            input_path=Path(job.input_filepath),
+            output_path=Path(job.output_filepath),
+            on_bad_row=job.on_bad_row,
+            overwrite=job.overwrite,
+        )
+        try:
+            upsampler = await self._models.version_for_job(job.model_version)
+        except ArtifactError as error:
+            if job.model_version is None:
+                log.warning("a batch waits for a decoder", batch_request_id=job_id, error=str(error))
+                return False
+            reason = (
+                f"The decoder {job.model_version}, with which this job started, cannot be loaded: {error}"
+            )
+            await self._finish(job_id, Phase.FAILED, NoArtifactError(reason))
+            return True
+        self.live = LiveJob(job_id, paused_s=job.paused_s, pause_count=job.pause_count)
+        try:
+            await self._attempt(job, spec, upsampler)
+        finally:
+            self.live = None
+            self._cancelled.discard(job_id)
+        return True
+
+    async def _attempt(self, job: JobRecord, spec: BatchSpec, upsampler: Upsampler) -> None:
+        job_id = job.batch_request_id
+        job = await self._note(
+            self._store.begin(job_id, model_version=upsampler.version), log_as="job started"
+        )
+        if job.phase.is_final:  # cancelled between being found and being begun
+            return
+        if job.cancel_requested:
+            self._cancelled.add(job_id)
+        checkpoint = None if job.checkpoint is None else msgspec.json.decode(job.checkpoint, type=Checkpoint)
+        run: BatchRun | None = None
+        try:
+            run = await self._in_thread(
+                partial(
+                    BatchRun, spec, upsampler, checkpoint=checkpoint, chunk_rows=self._settings.chunk_rows
+                )
+            )
+            ended = await self._read_and_write(job, run)
+            if ended is Phase.CANCELLED:
+                await self._in_thread(run.abandon)
+                await self._finish(job_id, Phase.CANCELLED)
+            elif ended is Phase.FINALIZING:
+                await self._publish(job, run)
+            else:
+                await self._in_thread(run.close)
+                await self._note(self._store.stopped(job_id), log_as="job stopped")
+        except (JobError, duckdb.Error):
+            await self._let_go(run)
+            raise
+        except Exception as error:
+            if not isinstance(error, EmbupError | OSError):
+                log.exception("a batch met an unexpected error", batch_request_id=job_id)
+            await self._abandon(run, spec)
+            await self._finish(job_id, Phase.FAILED, error)
+
+    async def _read_and_write(self, job: JobRecord, run: BatchRun) -> Phase:
+        """Work through the input; FINALIZING at its end, CANCELLED or RUNNING when it stops before."""
+        job_id = job.batch_request_id
+        live = self.live
+        assert live is not None  # noqa: S101 - set by the one caller
+        clock = _AttemptClock(job)
+        more = True
+        while more and not self.stopping and job_id not in self._cancelled:
+            due = time.perf_counter() + self._settings.checkpoint_interval_s
+            while more and not self.stopping and job_id not in self._cancelled:
+                more = await self._turn(run, live)
+                if time.perf_counter() >= due:
+                    break
+            await self._checkpoint(job_id, run, live, clock)
+        if job_id in self._cancelled:
+            return Phase.CANCELLED
+        return Phase.RUNNING if more else Phase.FINALIZING
+
+    async def _turn(self, run: BatchRun, live: LiveJob) -> bool:
+        """Hold the gate for some slices; False when the input is exhausted."""
+        asked = time.perf_counter()
+        live.paused = not self._gate.free_for_batch
+        if live.paused:
+            live.pause_count += 1
+        async with self._gate.batch() as lease:
+            if live.paused:
+                live.paused_s += time.perf_counter() - asked
+                live.paused = False
+            rows = run.rows
+            more = await self._in_thread(partial(_slices, run, lease, self._settings.slice_budget_ms / 1e3))
+            self.rows_total += run.rows - rows
+            return more
+
+    async def _checkpoint(self, job_id: str, run: BatchRun, live: LiveJob, clock: _AttemptClock) -> None:
+        checkpoint = await self._in_thread(run.sync)
+        clock.measure(live, rows=checkpoint.rows, bytes_done=checkpoint.input_offset)
+        progress = Progress(
+            checkpoint=msgspec.json.encode(checkpoint).decode(),
+            num_records_processed=checkpoint.rows,
+            failed_rows=checkpoint.failed_rows,
+            bytes_done=checkpoint.input_offset,
+            paused_s=live.paused_s,
+            pause_count=live.pause_count,
+            running_s=clock.running_s,
+        )
+        await self._store.progress(job_id, progress)
+        self._tell(urgent=False)
+
+    async def _publish(self, job: JobRecord, run: BatchRun) -> None:
+        identity = await self._in_thread(partial(_identity, _part_path(Path(job.output_filepath))))
+        job = await self._note(
+            self._store.finalizing(job.batch_request_id, part_identity=identity), log_as="job finalizing"
+        )
+        if job.phase is not Phase.FINALIZING:  # a cancellation came first
+            await self._in_thread(run.abandon)
+            await self._finish(job.batch_request_id, Phase.CANCELLED)
+            return
+        await self._in_thread(run.publish)
+        await self._finish(job.batch_request_id, Phase.COMPLETED)
+
+    async def _finish(self, job_id: str, phase: Phase, error: Exception | None = None) -> None:
+        message, line, remedy = None, None, None
+        if isinstance(error, EmbupError):
+            message, remedy = error.message, error.remedy
+            line = error.line if isinstance(error, BadRowError) else None
+        elif isinstance(error, OSError):
+            message, remedy = str(error), "Mend what the message names and submit the batch again."
+        elif error is not None:
+            message = f"The service met an unexpected error: {type(error).__name__}: {error}"
+            remedy = "The service's log says where it happened; please report it."
+        await self._note(
+            self._store.finish(job_id, phase, error=message, line=line, remedy=remedy),
+            log_as=f"job {phase.value.lower()}",
+        )
+
+    async def _note(self, change: Awaitable[JobRecord], *, log_as: str) -> JobRecord:
+        job = await change
+        log.info(
+            log_as,
+            batch_request_id=job.batch_request_id,
+            rows=job.num_records_processed,
+            attempt=job.attempts,
+            error=job.error,
+        )
+        self._tell(urgent=True)
+        return job
+
+    def _tell(self, *, urgent: bool) -> None:
+        if urgent:
+            self._history.note_change()
+        else:
+            self._history.note_progress()
+        self.changes += 1
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _abandon(self, run: BatchRun | None, spec: BatchSpec) -> None:
+        """Remove what was written for a job that failed; nothing may stay half published."""
+        if run is not None:
+            await self._in_thread(run.abandon)
+            return
+        for leftover in (_part_path(spec.output_path), _part_path(_errors_path(spec.output_path))):
+            leftover.unlink(missing_ok=True)
+
+    async def _let_go(self, run: BatchRun | None) -> None:
+        if run is not None:
+            await self._in_thread(run.close)
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+
+class _AttemptClock:
+    """Measures one attempt: its time on top of earlier ones, and how fast it is."""
+
+    def __init__(self, job: JobRecord) -> None:
+        self._earlier_s = job.running_s
+        self._started = self._last = time.perf_counter()
+        self._rows = job.num_records_processed
+        self._bytes = job.bytes_done
+
+    @property
+    def running_s(self) -> float:
+        """Seconds of all attempts so far, pauses included."""
+        return self._earlier_s + time.perf_counter() - self._started
+
+    def measure(self, live: LiveJob, *, rows: int, bytes_done: int) -> None:
+        """Update the moving rates with the rows and bytes since the last call."""
+        now = time.perf_counter()
+        elapsed = max(now - self._last, 1e-6)
+        live.rows_per_second = _moving(live.rows_per_second, (rows - self._rows) / elapsed)
+        live.bytes_per_second = _moving(live.bytes_per_second, (bytes_done - self._bytes) / elapsed)
+        self._last, self._rows, self._bytes = now, rows, bytes_done
+
+
+def _moving(before: float | None, newest: float) -> float:
+    return newest if before is None else before + RATE_MEMORY * (newest - before)
+
+
+def _slices(run: BatchRun, lease: BatchLease, budget_s: float) -> bool:
+    """Work in the worker thread until somebody waits, the budget is spent, or the input is exhausted."""
+    deadline = time.perf_counter() + budget_s
+    while run.step():
+        if lease.contended or time.perf_counter() >= deadline:
+            return True
+    return False
+
+
+def _part_path(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _errors_path(path: Path) -> Path:
+    return path.with_name(path.name + ".errors.jsonl")
+
+
+def _identity(path: Path) -> str:
+    """Name a file so that it is known again after a rename: device, inode and size."""
+    found = path.stat()
+    return f"{found.st_dev}:{found.st_ino}:{found.st_size}"
+
+
+def _was_published(job: JobRecord) -> bool:
+    """Whether the rename of an interrupted publish had happened: the part file is now the output."""
+    try:
+        return job.part_identity is not None and _identity(Path(job.output_filepath)) == job.part_identity
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,129 @@
+"""What a batch job is: its phases, its record, its events. No database and no asyncio here."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+BriefStatus = Literal["COMPLETED", "IN PROGRESS", "FAILED"]
+OnBadRow = Literal["fail", "nan"]
+
+
+class Phase(StrEnum):
+    """Where a job stands. PAUSED is never stored: it is RUNNING while a realtime request holds the gate."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    FINALIZING = "FINALIZING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing changes any more."""
+        return self in FINAL_PHASES
+
+    @property
+    def brief_status(self) -> BriefStatus:
+        """The three words of the status request. A cancelled job wrote no output: it is FAILED."""
+        if self is Phase.COMPLETED:
+            return "COMPLETED"
+        return "FAILED" if self.is_final else "IN PROGRESS"
+
+
+FINAL_PHASES = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED})
+
+
+class EventKind(StrEnum):
+    """What happened to a job, in the words of the `kind` column of `batch_events`."""
+
+    SUBMITTED = "submitted"
+    STARTED = "started"
+    RESUMED = "resumed"
+    STOPPED = "stopped"
+    CANCEL_REQUESTED = "cancel_requested"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobRequest(msgspec.Struct, frozen=True):
+    """What a client asked for, with resolved absolute paths."""
+
+    input_filepath: str
+    output_filepath: str
+    on_bad_row: OnBadRow = "fail"
+    overwrite: bool = False
+
+
+class JobRecord(msgspec.Struct, frozen=True):
+    """One row of `batch_jobs`. Field names are column names; times are UTC without a zone."""
+
+    batch_request_id: str
+    sequence: int
+    phase: Phase
+    input_filepath: str
+    output_filepath: str
+    on_bad_row: OnBadRow
+    overwrite: bool
+    num_records_processed: int
+    failed_rows: int
+    bytes_done: int
+    bytes_total: int
+    paused_s: float
+    pause_count: int
+    running_s: float
+    attempts: int
+    cancel_requested: bool
+    model_version: str | None
+    submitted_at: datetime
+    started_at: datetime | None
+    updated_at: datetime
+    finished_at: datetime | None
+    error: str | None
+    error_line: int | None
+    error_remedy: str | None
+    idempotency_key: str | None
+    request_digest: str
+    checkpoint: str | None
+    part_identity: str | None
+
+    @property
+    def request(self) -> JobRequest:
+        """The request this job answers."""
+        return JobRequest(self.input_filepath, self.output_filepath, self.on_bad_row, self.overwrite)
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What one durable checkpoint adds to a job's record.
+
+    Attributes
+    ----------
+    checkpoint
+        The engine's checkpoint as JSON.
+    num_records_processed, failed_rows
+        Rows in the output so far, and how many of them stand for a bad row.
+    bytes_done
+        Input bytes behind those rows.
+    paused_s, pause_count, running_s
+        Totals over all attempts; seconds.
+    """
+
+    checkpoint: str
+    num_records_processed: int
+    failed_rows: int
+    bytes_done: int
+    paused_s: float
+    pause_count: int
+    running_s: float
+
+
+def utc_now() -> datetime:
+    """Give the time as the tables hold it: UTC, without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)

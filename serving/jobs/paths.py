@@ -1,0 +1,69 @@
+"""Which files a batch may touch: those under the configured roots, after every link has been followed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from embup_core.errors import InputFileError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def resolve_input(given: str, roots: Sequence[Path]) -> Path:
+    """Find the file that a client means by `input_filepath`; a relative path starts at the first root.
+
+    Raises
+    ------
+    InputFileError
+        It is no path, or lies outside every root.
+    """
+    try:
+        return _confined(_absolute(given, roots[0]).resolve(), given, roots)
+    except (_RefusedError, OSError, RuntimeError, ValueError) as error:
+        raise InputFileError(f"input_filepath {given!r}: {error}.", remedy=_remedy(roots)) from error
+
+
+def resolve_output(given: str, roots: Sequence[Path]) -> Path:
+    """Find the file that a client means by `output_filepath`.
+
+    Only the folder is resolved: the output is put in place by a rename, which replaces a link and does not
+    follow it.
+
+    Raises
+    ------
+    OutputError
+        It is no path to a file, or lies outside every root.
+    """
+    try:
+        path = _absolute(given, roots[0])
+        if given.endswith("/") or path.name in {"", ".", ".."}:
+            raise _RefusedError("expected the path of a file, found that of a folder")  # noqa: TRY301
+        return _confined(path.parent.resolve() / path.name, given, roots)
+    except (_RefusedError, OSError, RuntimeError, ValueError) as error:
+        raise OutputError(f"output_filepath {given!r}: {error}.", remedy=_remedy(roots)) from error
+
+
+class _RefusedError(Exception):
+    """Carries the reason to the caller above, which knows whether an input or an output was meant."""
+
+
+def _absolute(given: str, first_root: Path) -> Path:
+    if not given.strip():
+        raise _RefusedError("expected a path, found nothing")
+    if "\0" in given:
+        raise _RefusedError("expected a path, found one with a NUL character")
+    return first_root / given  # an absolute path replaces the root
+
+
+def _confined(path: Path, given: str, roots: Sequence[Path]) -> Path:
+    if any(path.is_relative_to(root.resolve()) for root in roots):
+        return path
+    means = "" if str(path) == given else f" means {path}, which"
+    folders = ", ".join(str(root) for root in roots)
+    raise _RefusedError(f"the path{means} lies outside the folders of batch files ({folders})")
+
+
+def _remedy(roots: Sequence[Path]) -> str:
+    return f"Use a path under {roots[0]}, or start the service with other folders in EMBUP_BATCH_ROOTS."

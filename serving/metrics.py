@@ -1,0 +1,98 @@
+"""GET /metrics: Litestar's request metrics, and what only this service knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from litestar.plugins.prometheus import PrometheusConfig, PrometheusController
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from litestar import Litestar
+    from prometheus_client.metrics_core import Metric
+
+    from serving.services import Services
+
+from contextlib import asynccontextmanager
+
+
+class MetricsController(PrometheusController):
+    """Prometheus metrics."""
+
+    path = "/metrics"
+    tags = ("operations",)
+    include_in_schema = False
+
+
+class ServiceCollector(Collector):
+    """Reads the service's own numbers when they are asked for, so that counting costs nothing before.
+
+    Parameters
+    ----------
+    services
+        The running parts.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        """Give every metric family."""
+        services = self._services
+        gate = services.gate.statistics()
+        live = services.engine.live
+        yield CounterMetricFamily(
+            "embup_realtime_rows", "Rows answered by realtime requests.", services.realtime_rows
+        )
+        yield CounterMetricFamily("embup_batch_rows", "Rows written by batches.", services.engine.rows_total)
+        yield GaugeMetricFamily(
+            "embup_batch_running", "1 while a batch is being worked on.", float(live is not None)
+        )
+        yield GaugeMetricFamily(
+            "embup_batch_paused",
+            "1 while a batch waits for realtime.",
+            float(live is not None and live.paused),
+        )
+        yield GaugeMetricFamily(
+            "embup_gate_realtime_holding", "Realtime requests that hold the gate.", gate.realtime_holding
+        )
+        yield CounterMetricFamily(
+            "embup_gate_realtime_granted", "Realtime requests that were let through.", gate.realtime_granted
+        )
+        yield CounterMetricFamily(
+            "embup_gate_realtime_waited_seconds",
+            "Seconds that realtime requests waited for the batch.",
+            gate.realtime_waited_s,
+        )
+        yield GaugeMetricFamily(
+            "embup_gate_realtime_waited_max_seconds",
+            "Longest wait of a realtime request for the batch since the start.",
+            gate.realtime_waited_max_s,
+        )
+        yield CounterMetricFamily("embup_model_reloads", "Decoders put into service.", services.model.reloads)
+        yield CounterMetricFamily(
+            "embup_model_reload_failures", "Reloads that left the old decoder.", services.model.failures
+        )
+        model = InfoMetricFamily("embup_model", "The decoder in service.")
+        model.add_metric([], {"version": services.model.version or "none"})
+        yield model
+
+
+def request_metrics() -> PrometheusConfig:
+    """Configure the request metrics; grouped by route, or each job's id would be a label."""
+    return PrometheusConfig(app_name="embup", prefix="embup_http", group_path=True)
+
+
+@asynccontextmanager
+async def collecting(app: Litestar) -> AsyncIterator[None]:
+    """Register the service's own metrics for as long as the application runs."""
+    collector = ServiceCollector(app.state.services)
+    REGISTRY.register(collector)
+    try:
+        yield
+    finally:
+        REGISTRY.unregister(collector)

@@ -1,0 +1,264 @@
+"""Every error as an RFC 9457 problem: one type to raise, one table from the domain's errors, no traceback.
+
+The table lives here and nowhere else, so that a controller raises what happened and never thinks of HTTP.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from embup_core.errors import (
+    ArtifactError,
+    BadRowError,
+    EmbupError,
+    InputError,
+    JobConflictError,
+    NoArtifactError,
+    OutputError,
+    UnknownJobError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litestar.types import ExceptionHandlersMap
+
+log = structlog.get_logger("embup.serving")
+
+PROBLEM_JSON = "application/problem+json"
+
+# The first class that fits decides: status, type, title.
+_DOMAIN: tuple[tuple[type[EmbupError], tuple[int, str, str]], ...] = (
+    (UnknownJobError, (404, "unknown-batch-request", "No such batch request")),
+    (JobConflictError, (409, "batch-conflict", "The batch request contradicts another one")),
+    (NoArtifactError, (503, "no-decoder", "No decoder is published yet")),
+    (ArtifactError, (503, "invalid-decoder", "The published decoder cannot be used")),
+    (BadRowError, (422, "bad-row", "A row cannot be used")),
+    (InputError, (422, "bad-input", "The input cannot be used")),
+    (OutputError, (422, "bad-output", "The output cannot be written")),
+)
+_TITLES = {
+    400: ("malformed-request", "The request cannot be understood"),
+    404: ("not-found", "There is nothing at this address"),
+    405: ("method-not-allowed", "The method is not offered at this address"),
+    408: ("too-slow", "The request took too long to arrive"),
+    413: ("too-large", "The request body is too large"),
+    415: ("unsupported-media-type", "The body's media type is not understood"),
+}
+_REMEDIES = {
+    404: "The addresses are listed at /docs.",
+    405: "The methods are listed at /docs.",
+}
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as RFC 9457 has it. `line`, `remedy` and `errors` are extension members."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str = ""
+    remedy: str = ""
+    line: int | None = None
+    errors: list[dict[str, str]] = []
+
+
+class ProblemError(Exception):
+    """Raised by controllers for what has no error in the domain's tree.
+
+    Parameters
+    ----------
+    status
+        HTTP status code.
+    kind
+        Last part of the problem's type, such as `bad-row`.
+    title
+        What kind of problem this is, the same for every occurrence.
+    detail
+        What was expected and what was found this time.
+    remedy
+        What the caller can do.
+    """
+
+    def __init__(self, status: int, kind: str, title: str, detail: str, *, remedy: str = "") -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.title = title
+        self.detail = detail
+        self.remedy = remedy
+
+
+def problem_type(kind: str) -> str:
+    """Name a problem's type: a relative reference, so that it means the same behind any host."""
+    return f"/problems/{kind}"
+
+
+def domain_problem(error: EmbupError, instance: str = "") -> Problem:
+    """Translate an error of the domain's tree."""
+    status, name, title = next(
+        (answer for kind, answer in _DOMAIN if isinstance(error, kind)),
+        (500, "internal", "The service failed"),
+    )
+    return Problem(
+        type=problem_type(name),
+        title=title,
+        status=status,
+        detail=error.message,
+        instance=instance,
+        remedy=error.remedy,
+        line=error.line if isinstance(error, BadRowError) else None,
+    )
+
+
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+    """Answer with a problem."""
+    return Response(
+        msgspec.json.encode(problem),
+        status_code=problem.status,
+        media_type=PROBLEM_JSON,
+        headers=dict(headers or {}),
+    )
+
+
+def _on_domain_error(request: Request[Any, Any, Any], error: EmbupError) -> Response[bytes]:
+    problem = domain_problem(error, request.url.path)
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("request refused", path=request.url.path, error=str(error))
+    return problem_response(problem, {"Retry-After": "10"} if problem.status == 503 else None)
+
+
+def _on_problem(request: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:
+    return problem_response(
+        Problem(
+            type=problem_type(error.kind),
+            title=error.title,
+            status=error.status,
+            detail=error.detail,
+            instance=request.url.path,
+            remedy=error.remedy,
+        )
+    )
+
+
+def _malformed(request: Request[Any, Any, Any], detail: str, errors: list[dict[str, str]]) -> Response[bytes]:
+    kind, title = _TITLES[400]
+    return problem_response(
+        Problem(
+            type=problem_type(kind),
+            title=title,
+            status=400,
+            detail=detail,
+            instance=request.url.path,
+            remedy="The shape of each request is described, with examples, at /docs.",
+            errors=errors,
+        )
+    )
+
+
+def _cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    status = error.status_code
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _on_unexpected(request, error)
+    if status == HTTPStatus.BAD_REQUEST:
+        return _on_bad_request(request, error)
+    kind, title = _TITLES.get(status, ("http", HTTPStatus(status).phrase))
+    detail = error.detail
+    if status == HTTPStatus.NOT_FOUND:
+        detail = f"There is nothing at {request.url.path}."
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"{request.method} is not offered at {request.url.path}."
+    return problem_response(
+        Problem(
+            type=problem_type(kind),
+            title=title,
+            status=status,
+            detail=detail,
+            instance=request.url.path,
+            remedy=_REMEDIES.get(status, ""),
+        ),
+        error.headers,
+    )
+
+
+def _on_bad_request(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    errors = []
+    if isinstance(error, ValidationException) and isinstance(error.extra, list):
+        for found in error.extra:
+            if isinstance(found, dict):
+                where = str(found.get("key", "")) or str(found.get("source", "body"))
+                errors.append({"where": where, "message": str(found.get("message", ""))})
+    cause = _cause(error)
+    if errors:
+        detail = "; ".join(f"{found['where']}: {found['message']}" for found in errors)
+    elif isinstance(cause, msgspec.MsgspecError | UnicodeError):
+        detail = f"The body is not what is expected: {cause}."
+    else:
+        detail = error.detail
+    return _malformed(request, detail, errors)
+
+
+def _on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    cause = _cause(error)
+    if isinstance(cause, UnicodeDecodeError):
+        detail = f"The body is not UTF-8: byte 0x{cause.object[cause.start]:02x} at position {cause.start}."
+        return _malformed(request, detail, [])
+    if isinstance(cause, RecursionError):
+        return _malformed(request, "The body's JSON is nested too deeply.", [])
+    if isinstance(cause, msgspec.MsgspecError):
+        return _malformed(request, f"The body is not what is expected: {cause}.", [])
+    log.error("request failed", path=request.url.path, method=request.method, exc_info=error)
+    return problem_response(
+        Problem(
+            type=problem_type("internal"),
+            title="The service failed",
+            status=500,
+            detail="An unexpected error happened; it is written in the service's log.",
+            instance=request.url.path,
+            remedy="Try again; if it stays, look into the log and report what it says.",
+        )
+    )
+
+
+def exception_handlers() -> ExceptionHandlersMap:
+    """Give the application its whole mapping from exceptions to answers."""
+    handlers: dict[int | type[Exception], Any] = {
+        EmbupError: _on_domain_error,
+        ProblemError: _on_problem,
+        HTTPException: _on_http_exception,
+        Exception: _on_unexpected,
+    }
+    return handlers
+
+
+def require_json(media_type: str) -> None:
+    """Refuse a body that does not say it is JSON: any web page may post text/plain to a local service.
+
+    Raises
+    ------
+    ProblemError
+        415, when `media_type` is something else than application/json.
+    """
+    if media_type != MediaType.JSON:
+        kind, title = _TITLES[415]
+        found = f"found {media_type}" if media_type else "found none"
+        raise ProblemError(
+            415,
+            kind,
+            title,
+            f"Expected a body of the media type application/json, {found}.",
+            remedy="Send the header `Content-Type: application/json`.",
+        )

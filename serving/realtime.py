@@ -1,0 +1,195 @@
+"""POST /v1/upsample: small, on the event loop, and ahead of every batch."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import numpy as np
+from litestar import Controller, MediaType, Request, Response, post
+from litestar.di import NamedDependency
+from litestar.enums import RequestEncodingType, ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.openapi.spec import Example
+from litestar.params import BodyKwarg
+
+from embup_core.errors import InputError
+from embup_core.text import format_json_row
+from serving import examples
+from serving.openapi import UpsampleOperation, problems
+from serving.problems import Problem, ProblemError, problem_response, problem_type, require_json
+from serving.schemas import UpsampleAnswer, UpsampleRequest
+from serving.services import Services
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+    from embup_core.upsampler import Upsampler
+
+OCTET_STREAM = "application/octet-stream"
+INLINE_ROWS = 4  # so few are done before a hop to another thread and back would be
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class RealtimePriority(ASGIMiddleware):
+    """Holds the gate from the first byte of a request's body to the last byte of its answer.
+
+    Parameters
+    ----------
+    services
+        For the gate, and for the seconds that a client may hold it.
+    """
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, services: Services) -> None:
+        self._gate = services.gate
+        self._deadline_s = services.settings.realtime_deadline_s
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Wait for the body's first byte, then for the gate, then answer."""
+        first: Message | None = await receive()
+        answering = False
+
+        async def replay() -> Message:
+            nonlocal first
+            if first is None:
+                return await receive()
+            message, first = first, None
+            return message
+
+        async def watched_send(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        async with self._gate.realtime():
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    await next_app(scope, replay, watched_send)
+            except TimeoutError:
+                if answering:  # a client that does not read: the connection is all that can be ended
+                    raise
+                response = problem_response(
+                    Problem(
+                        type=problem_type("too-slow"),
+                        title="The request took too long",
+                        status=408,
+                        detail=f"The request was not read and answered within {self._deadline_s:g} s.",
+                        instance=scope["path"],
+                        remedy="Send the body at once; split large requests.",
+                    )
+                )
+                request: Request[Any, Any, Any] = Request(scope)
+                await response.to_asgi_response(app=None, request=request)(scope, receive, send)
+
+
+class RealtimeController(Controller):
+    """The realtime request."""
+
+    path = "/v1/upsample"
+    tags = ("realtime",)
+
+    @post(
+        status_code=200,
+        operation_class=UpsampleOperation,
+        operation_id="upsample",
+        summary="Upsample one embedding, or up to 256",
+        response_description="The upsampled unit vectors. A running batch is paused meanwhile.",
+        responses=problems(400, 408, 413, 415, 422, 503),
+    )
+    async def upsample(
+        self,
+        request: Request[Any, Any, Any],
+        data: Annotated[
+            UpsampleRequest,
+            BodyKwarg(
+                media_type=RequestEncodingType.JSON,
+                examples=[
+                    Example(summary="one embedding", value=examples.ONE_REQUEST),
+                    Example(summary="several embeddings", value=examples.MANY_REQUEST),
+                ],
+            ),
+        ],
+        services: NamedDependency[Services],
+    ) -> Response[UpsampleAnswer]:
+        """Answer JSON, or raw little-endian float32 rows when `Accept` asks for application/octet-stream."""
+        require_json(request.content_type[0])
+        upsampler = services.model.current()
+        single, rows = _rows(data, services.settings.max_realtime_rows, upsampler.input_dims)
+        raw = OCTET_STREAM in request.headers.get("accept", "")
+        if len(rows) <= INLINE_ROWS:
+            content, headers = _answer(upsampler, rows, single=single, raw=raw)
+        else:
+            content, headers = await asyncio.get_running_loop().run_in_executor(
+                services.realtime_executor, lambda: _answer(upsampler, rows, single=single, raw=raw)
+            )
+        services.realtime_rows += len(rows)
+        return Response(content, media_type=OCTET_STREAM if raw else MediaType.JSON, headers=headers)  # type: ignore[arg-type]
+
+
+def _rows(data: UpsampleRequest, max_rows: int, dims: int) -> tuple[bool, list[list[float]]]:
+    """Check the shape of a request; give whether it is for one row, and the rows."""
+    if (data.embedding is None) == (data.embeddings is None):
+        found = "neither" if data.embedding is None else "both"
+        raise _shape_problem(f"Expected one of the fields `embedding` and `embeddings`, found {found}.")
+    if data.embedding is not None:
+        if len(data.embedding) != dims:
+            raise _shape_problem(f"embedding: expected {dims} numbers, found {len(data.embedding)}.")
+        return True, [data.embedding]
+    rows = data.embeddings or []
+    if not 1 <= len(rows) <= max_rows:
+        raise _shape_problem(f"embeddings: expected 1 to {max_rows} rows, found {len(rows)}.")
+    for i, row in enumerate(rows):
+        if len(row) != dims:
+            raise _shape_problem(f"embeddings[{i}]: expected {dims} numbers, found {len(row)}.")
+    return False, rows
+
+
+def _shape_problem(detail: str) -> ProblemError:
+    return ProblemError(
+        400,
+        "malformed-request",
+        "The request cannot be understood",
+        detail,
+        remedy="Larger sets go through POST /v1/batches; examples are at /docs.",
+    )
+
+
+def _answer(
+    upsampler: Upsampler, rows: list[list[float]], *, single: bool, raw: bool
+) -> tuple[bytes, dict[str, str]]:
+    """Compute and encode an answer: content and headers.
+
+    The digits are those of the text files, so that realtime and batch answers agree to the last one.
+    """
+    z64 = np.array(rows, dtype=np.float64)
+    if not np.abs(z64).max() <= FLOAT32_MAX:
+        i, j = np.argwhere(~(np.abs(z64) <= FLOAT32_MAX))[0]
+        where = f"embedding[{j}]" if single else f"embeddings[{i}][{j}]"
+        raise InputError(
+            f"{where}: expected a number within float32, found {z64[i, j]:g}.",
+            remedy=f"Send numbers of at most {FLOAT32_MAX:.3g}.",
+        )
+    out, confidence = upsampler.upsample(z64.astype(np.float32))
+    shares = [round(float(share), 6) for share in confidence]
+    if raw:
+        return out.astype("<f4", copy=False).tobytes(), {
+            "Embup-Model-Version": upsampler.version,
+            "Embup-Rows": str(len(out)),
+            "Embup-Dims": str(out.shape[1]),
+            "Embup-Confidence": ",".join(f"{share:g}" for share in shares),
+        }
+    version = msgspec.json.encode(upsampler.version)
+    if single:
+        return (
+            b'{"embedding":%b,"model_version":%b,"confidence":%b}'
+            % (format_json_row(out[0]), version, msgspec.json.encode(shares[0])),
+            {},
+        )
+    return (
+        b'{"embeddings":[%b],"model_version":%b,"confidence":%b}'
+        % (b",".join(format_json_row(row) for row in out), version, msgspec.json.encode(shares)),
+        {},
+    )

@@ -1,0 +1,177 @@
+"""What goes over the wire: requests and answers as msgspec Structs. Controllers speak in nothing else."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from serving.jobs.model import BriefStatus, OnBadRow, Phase
+
+Vector = Annotated[list[float], Meta(description="Numbers; 32 in a request, 1536 in an answer.")]
+
+
+class UpsampleRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """One of the two fields: one embedding, or several."""
+
+    embedding: (
+        Annotated[list[float], Meta(description="One projected embedding: 32 numbers, not all zero.")] | None
+    ) = None
+    embeddings: (
+        Annotated[
+            list[list[float]],
+            Meta(description="Up to 256 projected embeddings, answered in the same order."),
+        ]
+        | None
+    ) = None
+
+
+class UpsampleAnswer(Struct, frozen=True):
+    """The answer to `embedding`."""
+
+    embedding: Annotated[list[float], Meta(description="1536 numbers; the vector has length 1.")]
+    model_version: Annotated[str, Meta(description="Version of the decoder that answered.")]
+    confidence: Annotated[
+        float,
+        Meta(description="0 to 1: the share of the vector's squared length that the input determines."),
+    ]
+
+
+class UpsampleManyAnswer(Struct, frozen=True):
+    """The answer to `embeddings`: the same fields, one entry a row."""
+
+    embeddings: list[list[float]]
+    model_version: str
+    confidence: list[float]
+
+
+class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """A text file in, a text file out, both seen from the service's machine."""
+
+    input_filepath: Annotated[
+        str,
+        Meta(
+            description="A .txt file with one embedding a line: 32 numbers separated by commas. "
+            "Absolute, or relative to the service's first batch folder."
+        ),
+    ]
+    output_filepath: Annotated[
+        str,
+        Meta(description="Where the 1536-number lines go, line i for line i. Appears when it is complete."),
+    ]
+    on_bad_row: Annotated[
+        OnBadRow,
+        Meta(
+            description="`fail`: a bad row fails the batch. `nan`: it becomes a line of nan, "
+            "and `<output>.errors.jsonl` says why."
+        ),
+    ] = "fail"
+    overwrite: Annotated[bool, Meta(description="Replace an existing output file, at the end.")] = False
+
+
+class BatchAccepted(Struct, frozen=True):
+    """The batch is stored durably and will be worked on."""
+
+    batch_request_id: str
+
+
+class BatchError(Struct, frozen=True):
+    """Why a batch failed."""
+
+    detail: str
+    remedy: str
+    line: Annotated[int | None, Meta(description="1-based line of the input file, where one is to blame.")]
+
+
+class BatchStatus(Struct, frozen=True):
+    """Where a batch stands."""
+
+    batch_request_id: str
+    status: Annotated[
+        BriefStatus,
+        Meta(description="COMPLETED, IN PROGRESS or FAILED. A cancelled batch is FAILED, phase CANCELLED."),
+    ]
+    num_records_processed: Annotated[
+        int, Meta(description="Rows that are durable in the output so far; never goes down.")
+    ]
+    phase: Annotated[
+        Phase,
+        Meta(description="The finer state; PAUSED while a realtime request is in flight."),
+    ]
+    failed_rows: int
+    bytes_done: int
+    bytes_total: int
+    percent: float
+    rows_per_second: float | None
+    eta_s: float | None
+    paused_s: float
+    pause_count: int
+    attempts: int
+    cancel_requested: bool
+    model_version: str | None
+    input_filepath: str
+    output_filepath: str
+    on_bad_row: OnBadRow
+    overwrite: bool
+    submitted_at: datetime
+    started_at: datetime | None
+    updated_at: datetime
+    finished_at: datetime | None
+    error: BatchError | None
+
+
+class BatchList(Struct, frozen=True):
+    """Batches, newest first."""
+
+    batches: list[BatchStatus]
+
+
+class ModelEntry(Struct, frozen=True):
+    """One published decoder."""
+
+    version: str
+    decoder: str | None
+    created_at: str | None
+    in_service: bool
+
+
+class ReloadFailure(Struct, frozen=True):
+    """Why the last reload changed nothing."""
+
+    at: datetime
+    detail: str
+    remedy: str
+
+
+class ModelList(Struct, frozen=True):
+    """Published decoders, newest first."""
+
+    in_service: str | None
+    loaded_at: datetime | None
+    last_failure: ReloadFailure | None
+    models: list[ModelEntry]
+
+
+class ReloadAnswer(Struct, frozen=True):
+    """What a reload did."""
+
+    model_version: str
+    previous_version: str | None
+    changed: bool
+
+
+class Alive(Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(Struct, frozen=True):
+    """The service can do its work."""
+
+    status: Literal["ready"]
+    model_version: str
+    last_reload_failure: ReloadFailure | None
+    batch_engine_failure: str | None
+    batches: dict[str, int]

@@ -1,0 +1,113 @@
+"""What can be set about the service, and where each value comes from: arguments, then EMBUP_* variables.
+
+`python -m serving.settings` prints the table of the README.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class ServingSettings(BaseSettings):
+    """Settings of one service process; validated once, at start, and frozen."""
+
+    model_config = SettingsConfigDict(env_prefix="EMBUP_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    registry: Path = Field(Path("data/registry"), description="Folder of published decoders.")
+    data: Path = Field(Path("data"), description="Folder of the job database and of its published history.")
+    batch_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description=(
+            f"Folders in which batch files may lie, separated by `{os.pathsep}`. Relative paths of a batch "
+            "request start at the first. Empty: the data folder, then the working directory."
+        ),
+    )
+    chunk_rows: int = Field(
+        64,
+        ge=2,
+        le=4096,
+        description="Rows of one slice of batch work; a realtime request waits for at most one slice.",
+    )
+    slice_budget_ms: float = Field(
+        50.0,
+        gt=0,
+        le=1000,
+        description="How long the batch works between two looks at the event loop while nobody waits, in ms.",
+    )
+    checkpoint_interval_s: float = Field(
+        1.0,
+        ge=0.05,
+        le=600,
+        description="Seconds between two durable checkpoints of a batch: what a crash costs at most.",
+    )
+    max_realtime_rows: int = Field(
+        256, ge=1, le=4096, description="Most rows that one realtime request may carry."
+    )
+    max_body_bytes: int = Field(
+        1_048_576, ge=1024, description="Longest request body that is read, in bytes; longer ones get a 413."
+    )
+    realtime_deadline_s: float = Field(
+        10.0,
+        gt=0,
+        description=(
+            "Seconds in which a realtime request must have sent its body and taken its answer. "
+            "It bounds how long a stalled client can keep the batch waiting."
+        ),
+    )
+    shutdown_s: float = Field(
+        8.0, gt=0, le=60, description="Seconds that requests in flight get to finish when the service stops."
+    )
+    switch_interval_ms: float = Field(
+        0.5,
+        gt=0,
+        le=100,
+        description="How often Python threads take turns, in ms; short, so that the batch thread cannot hog.",
+    )
+    log_format: Literal["console", "json"] = Field("console", description="How log lines are written.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    access_log: bool = Field(
+        False, description="Log a line for each request: method, path, status, milliseconds. Never a body."
+    )
+
+    @field_validator("batch_roots", mode="before")
+    @classmethod
+    def _split_folders(cls, value: object) -> object:
+        """Take folders as a shell writes them: one string, separated like PATH."""
+        if isinstance(value, str):
+            return tuple(part for part in value.split(os.pathsep) if part)
+        return value
+
+    @model_validator(mode="after")
+    def _know_the_roots(self) -> Self:
+        """Put the default roots in place, so that every reader of the settings sees the same ones."""
+        roots = self.batch_roots or (self.data, Path.cwd())
+        object.__setattr__(self, "batch_roots", tuple(Path(root).absolute() for root in roots))
+        return self
+
+
+def settings_table() -> str:
+    """Render every setting as one row of a Markdown table, in the order of the class.
+
+    Returns
+    -------
+    str
+        Columns: variable, default, meaning.
+    """
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in ServingSettings.model_fields.items():
+        default = field.default
+        shown = "" if default == () else f"`{default}`"
+        lines.append(f"| `EMBUP_{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(settings_table())

@@ -1,0 +1,102 @@
+"""Fixtures that every package's tests share: a small sample, and a registry with one decoder trained on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from embup_core.artifact import Provenance, golden_inputs
+from embup_core.coordinates import recover_coordinates
+from embup_core.cosine_matrix import CosineMatrix
+from embup_core.decoders.kriging import KrigingDecoder
+from embup_core.registry import Registry
+from embup_core.sources import SampleParameters, SourceFiles, generate_sample
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from embup_core.upsampler import Upsampler
+    from numpy.typing import NDArray
+
+
+@pytest.fixture(scope="session")
+def sample_source(tmp_path_factory: pytest.TempPathFactory) -> SourceFiles:
+    """The built-in sample with 600 rows."""
+    return generate_sample(tmp_path_factory.mktemp("sample"), parameters=SampleParameters(rows=600))
+
+
+@pytest.fixture(scope="session")
+def sample_matrix(sample_source: SourceFiles) -> CosineMatrix:
+    """The sample's cosine matrix."""
+    return CosineMatrix.open(sample_source.cosines)
+
+
+@pytest.fixture(scope="session")
+def sample_projected(sample_source: SourceFiles) -> NDArray[np.float32]:
+    """The sample's projected embeddings: float32, shape (600, 32)."""
+    return np.load(sample_source.projected)
+
+
+@pytest.fixture(scope="session")
+def sample_coordinates(sample_matrix: CosineMatrix) -> NDArray[np.float32]:
+    """The sample's originals up to a rotation."""
+    return recover_coordinates(sample_matrix)
+
+
+@pytest.fixture(scope="session")
+def registry(
+    tmp_path_factory: pytest.TempPathFactory,
+    sample_projected: NDArray[np.float32],
+    sample_coordinates: NDArray[np.float32],
+) -> Registry:
+    """A registry with one published kriging decoder. Tests that publish make their own."""
+    made = Registry(tmp_path_factory.mktemp("registry"))
+    publish_kriging(made, sample_projected, sample_coordinates)
+    return made
+
+
+@pytest.fixture(scope="session")
+def upsampler(registry: Registry) -> Upsampler:
+    """The published decoder, loaded."""
+    return registry.load()
+
+
+@pytest.fixture
+def publish_another(
+    sample_projected: NDArray[np.float32], sample_coordinates: NDArray[np.float32]
+) -> PublishAnother:
+    """Publish a decoder whose answers differ by its seed: ``publish_another(registry, seed) -> version``."""
+
+    def publish(target: Registry, seed: int) -> str:
+        return publish_kriging(target, sample_projected, sample_coordinates, seed=seed)
+
+    return publish
+
+
+def publish_kriging(
+    target: Registry, projected: NDArray[np.float32], coordinates: NDArray[np.float32], *, seed: int = 0
+) -> str:
+    """Fit on all rows and publish; returns the version."""
+    return target.publish(
+        KrigingDecoder(seed=seed).fit(projected, coordinates),
+        golden=golden_inputs(projected),
+        provenance=Provenance(
+            source="sample",
+            fingerprint="0" * 64,
+            rows=len(projected),
+            split={"seed": 0},
+            metrics={},
+            evaluation={"protocol": "none: a test's artifact"},
+        ),
+    ).version
+
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class PublishAnother(Protocol):
+        """Publish a decoder that differs by its seed."""
+
+        def __call__(self, target: Registry, seed: int) -> str:
+            """Return the version."""

@@ -1,0 +1,131 @@
+"""The promised figures on real embeddings: training as users start it, judged by what it prints.
+
+The folder of real embeddings is EMBUP_SHARED, or `../shared` beside the repository; without it they skip.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embup_cli.service_process import service_process
+from embup_core.coordinates import recover_coordinates
+from embup_core.cosine_matrix import CosineMatrix
+
+ROOT = Path(__file__).resolve().parents[2]
+MAKER = Path(os.environ.get("EMBUP_SHARED", ROOT.parent / "shared")) / "data" / "make_seed_files.py"
+PEAK_BYTES = 2.5e9
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        not MAKER.is_file(), reason=f"needs the folder of real embeddings (EMBUP_SHARED): no file {MAKER}"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One `embup train` on real rows: its two files, what it printed, the most memory it held."""
+
+    source: Path
+    registry: Path
+    result: dict[str, Any]
+    peak_bytes: int
+
+    def row(self, decoder: str) -> dict[str, float]:
+        """One line of the evaluation table."""
+        found = next(row for row in self.result["evaluation"] if row["decoder"] == decoder)
+        return {name: float(value) for name, value in found.items() if name != "decoder" and value != "-"}
+
+
+def _train(work: Path, *options: str) -> Trained:
+    source, registry = work / "source", work / "registry"
+    subprocess.run([sys.executable, MAKER, source, *options], check=True, capture_output=True)
+    embup = Path(sys.executable).parent / "embup"
+    printed = work / "printed"
+    with printed.open("wb") as output:
+        child = subprocess.Popen(
+            [embup, "train", "--source", source, "--registry", registry, "--data", work, "--json"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+        )
+        _, status, usage = os.wait4(child.pid, 0)  # this child's memory alone, unlike RUSAGE_CHILDREN
+        child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0
+    return Trained(source, registry, json.loads(printed.read_text()), usage.ru_maxrss * 1024)
+
+
+@pytest.fixture(scope="module")
+def ada(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return _train(tmp_path_factory.mktemp("ada"))
+
+
+def test_the_champion_reaches_the_promised_figures(ada: Trained) -> None:
+    champion = ada.row(ada.result["champion"])
+    assert champion["R2"] >= 0.57
+    assert champion["RMSE"] <= 0.0243
+    assert champion["overlap@10"] >= 0.46
+    assert abs(champion["bias"]) <= 0.002
+
+
+def test_simpler_decoders_stand_beside_the_champion_and_below_it(ada: Trained) -> None:
+    champion = ada.row(ada.result["champion"])
+    for other in ("linear", "linear_residual", "mlp"):
+        assert ada.row(other)["R2"] < champion["R2"]
+
+
+def test_the_matrix_is_never_held_whole_and_memory_stays_bounded(ada: Trained) -> None:
+    assert ada.peak_bytes <= PEAK_BYTES
+
+
+def test_recovered_coordinates_reproduce_the_cosines(ada: Trained) -> None:
+    matrix = CosineMatrix.open(ada.source / "og_train_cos_theta.npy")
+    coordinates = recover_coordinates(matrix)
+    i, j = np.random.default_rng(1).integers(matrix.n_rows, size=(2, 10_000))
+    recovered = np.einsum("nd,nd->n", coordinates[i].astype(np.float64), coordinates[j].astype(np.float64))
+    np.testing.assert_allclose(recovered, matrix.pairs(i, j), rtol=0, atol=1e-5)
+
+
+def test_batch_and_realtime_answers_are_equal_and_unit(ada: Trained, tmp_path: Path) -> None:
+    from embup_cli.batches import follow
+    from embup_cli.client import ServiceClient
+    from embup_cli.output import Progress
+
+    rows = np.load(ada.source / "projected_train_embs.npy")[:1000:2]
+    source, target = tmp_path / "input.txt", tmp_path / "output.txt"
+    np.savetxt(source, rows, fmt="%.8f", delimiter=",")
+    with (
+        service_process(registry=ada.registry, data=tmp_path, log=tmp_path / "service.log") as url,
+        ServiceClient(url) as service,
+    ):
+        identity = service.submit({"input_filepath": str(source), "output_filepath": str(target)})
+        assert follow(service, identity, Progress())["status"] == "COMPLETED"
+        decoded = np.loadtxt(target, delimiter=",")
+        assert decoded.shape == (len(rows), 1536)
+        np.testing.assert_allclose(np.linalg.norm(decoded, axis=1), 1, rtol=0, atol=1e-6)
+        for i in range(0, len(rows), 5):
+            answer = service.upsample([round(float(value), 8) for value in rows[i]])["embedding"]
+            np.testing.assert_allclose(decoded[i], answer, rtol=0, atol=1e-6)
+            assert abs(np.linalg.norm(answer) - 1) <= 1e-6
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--source", "small3"), ("--kind", "pca", "--rows", "6000")],
+    ids=["another embedding model", "another projection"],
+)
+def test_the_same_settings_win_on_other_data(options: tuple[str, ...], tmp_path: Path) -> None:
+    trained = _train(tmp_path, *options)
+    champion = trained.row(trained.result["champion"])
+    for other in ("linear_residual", "mlp"):
+        assert trained.row(other)["R2"] < champion["R2"]
