@@ -93,7 +93,7 @@ def cancel(
 
 
 def list_batches(*, url: options.Url = options.URL, json: options.Json = False) -> None:
-    """List the batches the service knows, newest first."""
+    """List the batches of a service, newest first."""
     from embup_cli.client import ServiceClient
 
     with ServiceClient(url) as service:

@@ -4,6 +4,7 @@ Train and publish, start the service, ask it for one vector, run a batch beside 
 row of the output, stop. On files of one's own or the built-in sample.
 """
 
+import json
 import shlex
 import signal
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
 
+from embup_cli import options
 from embup_cli.output import file_size, print_json, print_table, progress, say
 from embup_core.errors import JobError
 
@@ -41,7 +43,7 @@ def demo(
     work: Annotated[Path, typer.Option("--work", help="Folder for everything the demo makes.")] = Path(
         "data/demo"
     ),
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Try the whole way once, with a report.
 
@@ -71,7 +73,7 @@ def demo(
         ServiceClient(url) as service,
     ):
         say(f"3/5  one realtime request to {url}")
-        show_request(service, projected[0])
+        show_request(service, projected[0], work / "request.json")
         say(f"4/5  a batch of {rows} rows, with realtime requests beside it")
         report = measure(service, projected, input_path, output_path)
         say("5/5  checking every row of the output")
@@ -86,7 +88,7 @@ def demo(
         "work": str(work),
     }
     columns, table = trained.table
-    if json:
+    if as_json:
         print_json(report | {"evaluation": [dict(zip(columns, row, strict=True)) for row in table]})
         return
     print_report(report, columns, table)
@@ -113,14 +115,14 @@ def write_rows(path: Path, rows: "NDArray[np.float32]") -> None:
     path.write_bytes(format_rows(rows).tobytes())
 
 
-def show_request(service: "ServiceClient", row: "NDArray[np.float32]") -> None:
-    """Send one realtime request and show it as a curl line, with the beginning of its answer."""
-    body = '{"embedding": [' + ", ".join(f"{value:.6f}" for value in row[:3]) + ", …]}"
+def show_request(service: "ServiceClient", row: "NDArray[np.float32]", body_path: Path) -> None:
+    """Send one realtime request; show it as a curl line to copy, and the beginning of its answer."""
+    body_path.write_text(json.dumps({"embedding": row.tolist()}) + "\n")
     answer = service.upsample(row.tolist())
     values = answer["embedding"]
     shown = ", ".join(f"{value:.6f}" for value in values[:3])
-    say(f"     curl {service.url}/v1/upsample --json {shlex.quote(body)}")
-    say(f"     → {len(values)} numbers [{shown}, …], confidence {answer['confidence']:.3f}")
+    say(f"     curl {service.url}/v1/upsample --json @{shlex.quote(_near(body_path))}")
+    say(f"     -> {len(values)} numbers [{shown}, ...], confidence {answer['confidence']:.3f}")
 
 
 def measure(
@@ -195,7 +197,9 @@ def check_output(
 
 def print_report(report: dict[str, Any], columns: list[str], table: list[list[object]]) -> None:
     """Print what a person wants to know after the demo."""
-    print_table(columns, table, title="Decoders on held-out rows")
+    print("Decoders on held-out rows")
+    print_table(columns, table)
+    print()
     realtime = [
         (name, numbers["requests"], f"{numbers['p50_ms']:.1f}", f"{numbers['p99_ms']:.1f}")
         for name, numbers in (
@@ -204,6 +208,7 @@ def print_report(report: dict[str, Any], columns: list[str], table: list[list[ob
         )
     ]
     print_table(("realtime", "requests", "p50 ms", "p99 ms"), realtime)
+    print()
     print(f"champion  {report['champion']}, published as {report['version']} after {report['training_s']} s")
     print(
         f"batch     {report['batch_rows']} rows in {report['batch_s']} s, {report['batch_rows_per_s']} rows/s"
@@ -212,14 +217,18 @@ def print_report(report: dict[str, Any], columns: list[str], table: list[list[ob
         f"checked   {report['checked_rows']} rows, in order, unit within {report['worst_length_error']:.0e}; "
         f"batch and realtime answers within {report['worst_difference_to_realtime']:.0e}"
     )
-    work, output = Path(report["work"]), Path(report["output"])
-    shown_work = work.relative_to(Path.cwd()) if work.is_relative_to(Path.cwd()) else work
-    print(f"files     {shown_work}/batch (output {file_size(output.stat().st_size)}), {shown_work}/registry")
+    work, output = _near(Path(report["work"])), Path(report["output"])
+    print(f"files     {_near(output)} ({file_size(output.stat().st_size)}), {work}/registry")
     print(f"took      {report['total_s']} s")
     print()
-    print(f"Next: make dev DATA={shlex.quote(str(shown_work))}")
+    print(f"Next: make dev DATA={shlex.quote(work)}")
     print("  http://127.0.0.1:3000         what was trained, in Dagster's UI")
     print("  http://127.0.0.1:8000/docs    the service's own page")
+
+
+def _near(path: Path) -> str:
+    """Name a path as one would type it here: relative where it lies below the working folder."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _end(_number: int, _frame: object) -> Never:

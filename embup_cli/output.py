@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PLAIN_INTERVAL_S = 5.0
-UNBOUNDED_COLUMNS = 400  # for output into a file or a pipe: nothing is cut or folded
 
 
 def print_json(result: dict[str, Any]) -> None:
@@ -23,22 +22,17 @@ def print_json(result: dict[str, Any]) -> None:
     print(json.dumps(result, indent=2, default=str))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """Print aligned columns on stdout; columns whose cells are all numbers stand right-aligned."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print aligned columns on stdout; those that hold only numbers stand to the right. Nothing is cut."""
     cells = [[_cell(value) for value in row] for row in rows]
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
-    for i, name in enumerate(columns):
-        numeric = bool(cells) and all(_is_number(row[i]) for row in cells)
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=not sys.stdout.isatty())
-    for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
-    width = None if sys.stdout.isatty() else UNBOUNDED_COLUMNS
-    Console(width=width, highlight=False).print(table)
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(columns))]
+    for row in (list(columns), *cells):
+        aligned = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        print("  ".join(aligned).rstrip())
 
 
 def print_fields(fields: Sequence[tuple[str, object]]) -> None:

@@ -32,22 +32,19 @@ def upsample(
     """
     from threadpoolctl import threadpool_limits
 
-    from embup_core.batch import BatchRun, BatchSpec, check_request
+    from embup_core.batch import BatchRun, BatchSpec, check_request, run_to_completion
     from embup_core.registry import Registry
 
     spec = BatchSpec(input_path.resolve(), output_path.resolve(), on_bad_row=on_bad_row, overwrite=overwrite)
     upsampler = Registry(registry).load(version)
     check_request(spec, dims=upsampler.input_dims)
     started_s = time.monotonic()
-    run = BatchRun(spec, upsampler)
-    try:
-        with threadpool_limits(1), progress("upsampling") as bar:
-            while run.step():
-                bar.update(run.bytes_done, run.bytes_total, f"{run.rows} rows")
-            run.publish()
-    except BaseException:
-        run.abandon()
-        raise
+    with threadpool_limits(1), progress("upsampling") as bar:
+        run = BatchRun(spec, upsampler)
+        run_to_completion(
+            run,
+            on_progress=lambda at: bar.update(at.bytes_done, at.bytes_total, f"{at.rows} rows"),
+        )
     elapsed_s = time.monotonic() - started_s
     summary = {
         "input_filepath": str(spec.input_path),

@@ -72,8 +72,8 @@ class BatchController(Controller):
         """Check what can be checked at once, store the batch, answer its id.
 
         Refused at once: a missing or empty input file, a wrong first row, a path outside the service's
-        folders, an output that exists (unless `overwrite`), an output folder that is missing or not writable, too
-        little space, an output another live batch writes to.
+        folders, an output that exists (unless `overwrite`), an output folder that is missing or not
+        writable, too little space, an output another live batch writes to.
         """
         require_json(request.content_type[0])
         roots = services.settings.batch_roots

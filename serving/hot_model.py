@@ -99,7 +99,9 @@ class HotModel:
                 upsampler = await self._load(None)
             except NoArtifactError as error:
                 root = self._registry.root
-                raise NoArtifactError(error.message, remedy=PUBLISH_FIRST.format(root=root)) from error
+                raise NoArtifactError(
+                    NOTHING_PUBLISHED.format(root=root), remedy=PUBLISH_FIRST.format(root=root)
+                ) from error
             except ArtifactError as error:
                 self.failures += 1
                 self.failure = LoadFailure(datetime.now(UTC), error.message, error.remedy)

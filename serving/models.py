@@ -36,8 +36,9 @@ class ModelController(Controller):
             models=[
                 ModelEntry(
                     version=info.version,
-                    decoder=getattr(info, "decoder_name", None),
-                    created_at=getattr(info, "created_at", None),
+                    decoder=info.manifest["decoder"]["name"],
+                    created_at=info.manifest["created_utc"],
+                    latest=info.is_latest,
                     in_service=info.version == model.version,
                 )
                 for info in found

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 DOCS_PATH = "/docs"
 ASSETS: Mapping[str, tuple[str, str]] = {
-    "swagger-ui.css": ("swagger_style.css", "text/css; charset=utf-8"),
-    "swagger-ui-bundle.js": ("swagger_bundle.js", "text/javascript; charset=utf-8"),
+    "swagger-ui.css": ("swagger_style.css", "text/css"),
+    "swagger-ui-bundle.js": ("swagger_bundle.js", "text/javascript"),
 }
 DESCRIPTION = """
 Turns 32-number projected embeddings back into 1536-number unit vectors whose cosines are as close as can
@@ -49,8 +49,8 @@ be to those of the originals.
 
 * **Realtime**: `POST /v1/upsample`. A running batch is paused while a realtime request is in flight.
 * **Batches**: `POST /v1/batches` takes the paths of a text file in and a text file out, on the service's
-  machine. Relative paths start at the first folder of `EMBUP_BATCH_ROOTS` (by default the data folder), and
-  every path must lie in one of those folders after links are followed. The output appears when it is complete.
+  machine. Relative paths start at the first folder of `EMBUP_BATCH_ROOTS` (by default the data folder),
+  and every path must lie in one of those folders after links are followed. The output appears when it is complete.
 * **Errors** are problem+json (RFC 9457): `detail` says what was expected and found, `remedy` what to do.
 """
 

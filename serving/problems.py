@@ -5,8 +5,9 @@ The table lives here and nowhere else, so that a controller raises what happened
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 import structlog
@@ -23,6 +24,8 @@ from embup_core.errors import (
     OutputError,
     UnknownJobError,
 )
+
+from serving.jobs.model import BriefStatus, OnBadRow, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,9 +54,17 @@ _TITLES = {
     413: ("too-large", "The request body is too large"),
     415: ("unsupported-media-type", "The body's media type is not understood"),
 }
+_CHOICES = {
+    "status": get_args(BriefStatus),
+    "phase": tuple(Phase),
+    "on_bad_row": get_args(OnBadRow),
+}
+_INVALID_CHOICE = re.compile(r"Invalid enum value (?P<found>'.*')")
+_PLACE = re.compile(r" - at `\$\.(?P<name>\w+)")
 _REMEDIES = {
     404: "The addresses are listed at /docs.",
     405: "The methods are listed at /docs.",
+    413: "Send fewer rows at a time, or a file through POST /v1/batches.",
 }
 
 
@@ -130,8 +141,8 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
 
 def _on_domain_error(request: Request[Any, Any, Any], error: EmbupError) -> Response[bytes]:
     problem = domain_problem(error, request.url.path)
-    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("request refused", path=request.url.path, error=str(error))
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request failed", path=request.url.path, error=str(error))
     return problem_response(problem, {"Retry-After": "10"} if problem.status == 503 else None)
 
 
@@ -179,6 +190,8 @@ def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
     detail = error.detail
     if status == HTTPStatus.NOT_FOUND:
         detail = f"There is nothing at {request.url.path}."
+    elif status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        detail = f"Expected a body of at most {request.route_handler.resolve_request_max_body_size()} bytes."
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"{request.method} is not offered at {request.url.path}."
     return problem_response(
@@ -200,7 +213,7 @@ def _on_bad_request(request: Request[Any, Any, Any], error: HTTPException) -> Re
         for found in error.extra:
             if isinstance(found, dict):
                 where = str(found.get("key", "")) or str(found.get("source", "body"))
-                errors.append({"where": where, "message": str(found.get("message", ""))})
+                errors.append(_described(where, str(found.get("message", ""))))
     cause = _cause(error)
     if errors:
         detail = "; ".join(f"{found['where']}: {found['message']}" for found in errors)
@@ -211,10 +224,23 @@ def _on_bad_request(request: Request[Any, Any, Any], error: HTTPException) -> Re
     return _malformed(request, detail, errors)
 
 
+def _described(where: str, message: str) -> dict[str, str]:
+    """Say where in a request what was expected and found; a body is the `data` of a handler."""
+    if where == "data":
+        where = "body"
+        if message == "'data'":
+            message = "expected JSON, found nothing"
+    place = _PLACE.search(message)
+    choices = _CHOICES.get(place["name"] if place else where)
+    if choices and (invalid := _INVALID_CHOICE.search(message)):
+        message = f"expected one of {', '.join(choices)}, found {invalid['found']}"
+    return {"where": f"body, field {place['name']}" if place else where, "message": message}
+
+
 def _on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     cause = _cause(error)
     if isinstance(cause, UnicodeDecodeError):
-        detail = f"The body is not UTF-8: byte 0x{cause.object[cause.start]:02x} at position {cause.start}."
+        detail = f"Expected a body in UTF-8, found the byte 0x{cause.object[cause.start]:02x}."
         return _malformed(request, detail, [])
     if isinstance(cause, RecursionError):
         return _malformed(request, "The body's JSON is nested too deeply.", [])

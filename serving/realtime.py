@@ -15,7 +15,7 @@ from litestar.openapi.spec import Example
 from litestar.params import BodyKwarg
 
 from embup_core.errors import InputError
-from embup_core.text import format_json_row
+from embup_core.text import format_json_row, format_json_rows
 from serving import examples
 from serving.openapi import UpsampleOperation, problems
 from serving.problems import Problem, ProblemError, problem_response, problem_type, require_json
@@ -23,7 +23,7 @@ from serving.schemas import UpsampleAnswer, UpsampleRequest
 from serving.services import Services
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Message, Receive, Scope, Send
+    from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
     from embup_core.upsampler import Upsampler
 
@@ -49,10 +49,10 @@ class RealtimePriority(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Wait for the body's first byte, then for the gate, then answer."""
-        first: Message | None = await receive()
+        first: ReceiveMessage | None = await receive()
         answering = False
 
-        async def replay() -> Message:
+        async def replay() -> ReceiveMessage:
             nonlocal first
             if first is None:
                 return await receive()
@@ -189,7 +189,7 @@ def _answer(
             {},
         )
     return (
-        b'{"embeddings":[%b],"model_version":%b,"confidence":%b}'
-        % (b",".join(format_json_row(row) for row in out), version, msgspec.json.encode(shares)),
+        b'{"embeddings":%b,"model_version":%b,"confidence":%b}'
+        % (format_json_rows(out), version, msgspec.json.encode(shares)),
         {},
     )

@@ -9,8 +9,6 @@ from msgspec import Meta, Struct
 
 from serving.jobs.model import BriefStatus, OnBadRow, Phase
 
-Vector = Annotated[list[float], Meta(description="Numbers; 32 in a request, 1536 in an answer.")]
-
 
 class UpsampleRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """One of the two fields: one embedding, or several."""
@@ -33,8 +31,11 @@ class UpsampleAnswer(Struct, frozen=True):
     embedding: Annotated[list[float], Meta(description="1536 numbers; the vector has length 1.")]
     model_version: Annotated[str, Meta(description="Version of the decoder that answered.")]
     confidence: Annotated[
-        float,
-        Meta(description="0 to 1: the share of the vector's squared length that the input determines."),
+        float | None,
+        Meta(
+            description="0 to 1: the share of the vector's squared length that the input determines; "
+            "null from a decoder that does not know."
+        ),
     ]
 
 
@@ -43,7 +44,7 @@ class UpsampleManyAnswer(Struct, frozen=True):
 
     embeddings: list[list[float]]
     model_version: str
-    confidence: list[float]
+    confidence: list[float | None]
 
 
 class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,8 +132,9 @@ class ModelEntry(Struct, frozen=True):
     """One published decoder."""
 
     version: str
-    decoder: str | None
-    created_at: str | None
+    decoder: str
+    created_at: str
+    latest: Annotated[bool, Meta(description="What a reload would put into service.")]
     in_service: bool
 
 

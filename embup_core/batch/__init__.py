@@ -7,8 +7,9 @@ holds a part, `driver` runs one to its end. No threads, no event loop, no databa
 
 from embup_core.batch.checkpoint import Checkpoint, InputFingerprint
 from embup_core.batch.driver import run_to_completion
+from embup_core.batch.publication import finish_publication
 from embup_core.batch.request import InputFacts, check_request
-from embup_core.batch.run import BatchRun, RowUpsampler
+from embup_core.batch.run import BatchRun, RowUpsampler, discard_part_files
 from embup_core.batch.spec import BatchSpec
 
 __all__ = [
@@ -19,5 +20,7 @@ __all__ = [
     "InputFingerprint",
     "RowUpsampler",
     "check_request",
+    "discard_part_files",
+    "finish_publication",
     "run_to_completion",
 ]

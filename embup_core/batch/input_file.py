@@ -35,15 +35,18 @@ def open_input(path: Path) -> int:
             f"{path} cannot be opened: {error.strerror}.", remedy="Check its permissions."
         ) from error
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise InputFileError(f"{path} is not a regular file.", remedy="Name a text file, one row a line.")
-        if status.st_size == 0:
-            raise no_rows(path)
+        _require_rows(path, os.fstat(descriptor))
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _require_rows(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise InputFileError(f"{path} is not a regular file.", remedy="Name a text file, one row a line.")
+    if status.st_size == 0:
+        raise no_rows(path)
 
 
 def no_rows(path: Path) -> InputFileError:
@@ -61,7 +64,7 @@ def require_same_file(path: Path, descriptor: int, fingerprint: InputFingerprint
     """
     require_unchanged(path, descriptor, fingerprint)
     try:
-        same = fingerprint.agrees_with(os.stat(path))
+        same = fingerprint.agrees_with(path.stat())
     except OSError as error:
         raise InputFileError(
             f"input changed: {path} is gone ({error.strerror}).", remedy=_RESUBMIT

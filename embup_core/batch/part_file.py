@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, Self
 from embup_core.errors import JobConflictError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
     from pathlib import Path
 
 _REMEDIES: Final = {
@@ -63,7 +62,7 @@ class PartFile:
         JobConflictError
             A live run holds the file.
         """
-        return cls._open(path, os.O_RDWR | os.O_CREAT, 0, None)
+        return cls._open(path, os.O_CREAT, size_bytes=0, inode=None)
 
     @classmethod
     def reopen(cls, path: Path, *, size_bytes: int, inode: int) -> Self:
@@ -76,26 +75,37 @@ class PartFile:
         JobConflictError
             A live run holds the file.
         """
-        return cls._open(path, os.O_RDWR, size_bytes, inode)
+        return cls._open(path, 0, size_bytes=size_bytes, inode=inode)
 
     @classmethod
-    def _open(cls, path: Path, flags: int, size_bytes: int, inode: int | None) -> Self:
+    def discard(cls, path: Path) -> None:
+        """Remove what an ended run left under the name, if anything.
+
+        Raises
+        ------
+        OutputError
+            The system refuses.
+        JobConflictError
+            A live run holds the file.
+        """
+        if os.path.lexists(path):
+            cls._open(path, 0, size_bytes=None, inode=None).remove()
+
+    @classmethod
+    def _open(cls, path: Path, flags: int, *, size_bytes: int | None, inode: int | None) -> Self:
+        flags |= os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(path, flags, 0o666)
         except OSError as error:
             raise output_error(path, error) from error
         try:
             _lock(path, descriptor)
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise OutputError(f"{path} is not a regular file.", remedy="Remove it or choose another output.")
-            if inode is not None and (status.st_ino != inode or status.st_size < size_bytes):
-                raise OutputError(
-                    f"{path} is not as the last checkpoint left it: expected at least {size_bytes} bytes,"
-                    f" found {status.st_size}{'' if status.st_ino == inode else ' in another file'}.",
-                    remedy="Start the batch anew.",
-                )
-            os.ftruncate(descriptor, size_bytes)
+            _require_kept(path, status, size_bytes or 0, inode)
+            if size_bytes is None:
+                size_bytes = status.st_size
+            else:
+                os.ftruncate(descriptor, size_bytes)
             return cls(path, descriptor, size_bytes)
         except OSError as error:
             os.close(descriptor)
@@ -104,7 +114,7 @@ class PartFile:
             os.close(descriptor)
             raise
 
-    def append(self, data: Buffer) -> None:
+    def append(self, data: bytes | memoryview) -> None:
         """Write at the end, all of it.
 
         Raises
@@ -147,11 +157,33 @@ class PartFile:
             self._descriptor = -1
 
     def remove(self) -> None:
-        """Remove the file and let go of it."""
+        """Remove the file and let go of it.
+
+        Raises
+        ------
+        OutputError
+            The system refuses.
+        """
         # Unlinked before the lock is given up: nobody else can have started on it.
-        if self._descriptor >= 0 and _names(self.path, self._descriptor):
-            self.path.unlink(missing_ok=True)
-        self.close()
+        try:
+            if self._descriptor >= 0 and _names(self.path, self._descriptor):
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        finally:
+            self.close()
+
+
+def _require_kept(path: Path, status: os.stat_result, size_bytes: int, inode: int | None) -> None:
+    """Check that the file is a regular one and, with an inode, that it holds what a checkpoint speaks of."""
+    if not stat.S_ISREG(status.st_mode):
+        raise OutputError(f"{path} is not a regular file.", remedy="Remove it or choose another output.")
+    if inode is not None and (status.st_ino != inode or status.st_size < size_bytes):
+        raise OutputError(
+            f"{path} is not as the last checkpoint left it: expected at least {size_bytes} bytes,"
+            f" found {status.st_size}{'' if status.st_ino == inode else ' in another file'}.",
+            remedy="Start the batch anew.",
+        )
 
 
 def _lock(path: Path, descriptor: int) -> None:

@@ -18,6 +18,9 @@ from embup_core.errors import OutputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from embup_core.batch.checkpoint import Checkpoint
+    from embup_core.batch.spec import BatchSpec
+
 _AT_FDCWD: Final = -100
 _RENAME_NOREPLACE: Final = 1
 _NOT_SUPPORTED: Final = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
@@ -33,13 +36,55 @@ def move_into_place(part: Path, final: Path, *, overwrite: bool) -> None:
     """
     try:
         if overwrite:
-            os.replace(part, final)
+            part.replace(final)
         else:
             _rename_without_replacing(part, final)
     except FileExistsError as error:
         raise already_exists(final) from error
     except OSError as error:
         raise output_error(final, error) from error
+
+
+def finish_publication(spec: BatchSpec, checkpoint: Checkpoint) -> bool:
+    """Tell whether the batch was published by a process that was cut off before it could say so.
+
+    If it was, what is left to do is done. The checkpoint must be the one taken after the last row. Neither the
+    input nor the model is needed.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written.
+    """
+    if not has_inode(spec.output_path, checkpoint.output_inode):
+        return False
+    if has_inode(spec.part_path, checkpoint.output_inode):
+        # A link of `_rename_without_replacing` that was not yet taken away.
+        remove_file(spec.part_path)
+    sync_folder(spec.output_path.parent)
+    return True
+
+
+def has_inode(path: Path, inode: int) -> bool:
+    """Whether the path itself names the file of this identity; 0 is no file's."""
+    try:
+        return inode != 0 and path.lstat().st_ino == inode
+    except OSError:
+        return False
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises
+    ------
+    OutputError
+        The system refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
 def already_exists(path: Path) -> OutputError:
@@ -77,8 +122,8 @@ def _rename_without_replacing(source: Path, target: Path) -> None:
             raise OSError(code, os.strerror(code), os.fspath(target))
     # Not every file system knows the flag. A link refuses a taken name too; a crash between the two calls
     # leaves the whole file under both names, which resuming recognises.
-    os.link(source, target)
-    os.unlink(source)
+    target.hardlink_to(source)
+    source.unlink()
 
 
 @cache

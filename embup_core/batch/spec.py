@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from embup_core.errors import InputFileError, OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BadRowPolicy = Literal["fail", "nan"]
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int | None], None]
 
-CHUNK_BYTES = 2**18
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 TIMEOUT = httpx.Timeout(30, connect=10)
 
@@ -135,7 +134,11 @@ def download(
             had_bytes = transfer.part_bytes
             try:
                 for attempt in stamina.retry_context(
-                    on=_RetryableError, attempts=attempts, timeout=None, wait_initial=first_wait_s
+                    on=_RetryableError,
+                    attempts=attempts,
+                    timeout=None,
+                    wait_initial=first_wait_s,
+                    wait_jitter=first_wait_s,
                 ):
                     with attempt:
                         transfer.attempt(client)
@@ -259,7 +262,8 @@ class _Transfer:
         with self.part.open("r+b" if offset else "wb") as file:
             file.seek(offset)
             file.truncate()
-            for chunk in response.iter_raw(CHUNK_BYTES):
+            # Chunks as they come: one of fixed size would lose what was gathered when the line breaks.
+            for chunk in response.iter_raw():
                 done += len(chunk)
                 if done > self.max_bytes:
                     self._drop_part()

@@ -1,8 +1,9 @@
 """The background task: takes the oldest live job, works on it slice by slice, and says what became of it.
 
 The order of things is what makes a restart exact. Per checkpoint: the files first (fdatasync), then the
-database. At the end: all rows durable, FINALIZING with the identity of the part file in the database, then
-the rename, then COMPLETED. So whatever is in the database is already true of the files.
+database. At the end: all rows durable and the last checkpoint, which names the part file by its inode, with
+FINALIZING in the database; then the rename; then COMPLETED. So whatever is in the database is already true of
+the files.
 
 Array work runs in one worker thread, under the gate. Syncing files and writing the database do not hold it.
 """
@@ -21,7 +22,15 @@ import msgspec
 import structlog
 
 from embup_core.batch import BatchRun, BatchSpec, Checkpoint
-from embup_core.errors import ArtifactError, BadRowError, EmbupError, JobError, NoArtifactError
+from embup_core.durable import sync_folder
+from embup_core.errors import (
+    ArtifactError,
+    BadRowError,
+    EmbupError,
+    JobConflictError,
+    JobError,
+    NoArtifactError,
+)
 from serving.jobs.model import JobRecord, Phase, Progress
 
 if TYPE_CHECKING:
@@ -143,15 +152,21 @@ class BatchEngine:
     async def _work_on(self, job: JobRecord) -> bool:
         """Bring one job as far as it goes; False when it must wait for a decoder."""
         job_id = job.batch_request_id
-        if job.phase is Phase.FINALIZING and _was_published(job):
-            await self._note(self._store.finish(job_id, Phase.COMPLETED), log_as="job completed")
-            return True
         spec = BatchSpec(
             input_path=Path(job.input_filepath),
             output_path=Path(job.output_filepath),
             on_bad_row=job.on_bad_row,
             overwrite=job.overwrite,
         )
+        checkpoint = None if job.checkpoint is None else msgspec.json.decode(job.checkpoint, type=Checkpoint)
+        if (
+            job.phase is Phase.FINALIZING
+            and checkpoint is not None
+            # The input may be gone by now, and need not be there for this.
+            and await self._in_thread(partial(_finish_publication, spec, checkpoint))
+        ):
+            await self._finish(job_id, Phase.COMPLETED)
+            return True
         try:
             upsampler = await self._models.version_for_job(job.model_version)
         except ArtifactError as error:
@@ -165,13 +180,15 @@ class BatchEngine:
             return True
         self.live = LiveJob(job_id, paused_s=job.paused_s, pause_count=job.pause_count)
         try:
-            await self._attempt(job, spec, upsampler)
+            await self._attempt(job, spec, upsampler, checkpoint)
         finally:
             self.live = None
             self._cancelled.discard(job_id)
         return True
 
-    async def _attempt(self, job: JobRecord, spec: BatchSpec, upsampler: Upsampler) -> None:
+    async def _attempt(
+        self, job: JobRecord, spec: BatchSpec, upsampler: Upsampler, checkpoint: Checkpoint | None
+    ) -> None:
         job_id = job.batch_request_id
         job = await self._note(
             self._store.begin(job_id, model_version=upsampler.version), log_as="job started"
@@ -180,7 +197,6 @@ class BatchEngine:
             return
         if job.cancel_requested:
             self._cancelled.add(job_id)
-        checkpoint = None if job.checkpoint is None else msgspec.json.decode(job.checkpoint, type=Checkpoint)
         run: BatchRun | None = None
         try:
             run = await self._in_thread(
@@ -197,13 +213,13 @@ class BatchEngine:
             else:
                 await self._in_thread(run.close)
                 await self._note(self._store.stopped(job_id), log_as="job stopped")
-        except (JobError, duckdb.Error):
-            await self._let_go(run)
-            raise
         except Exception as error:
+            if _is_of_the_service(error):
+                await self._let_go(run)
+                raise
             if not isinstance(error, EmbupError | OSError):
                 log.exception("a batch met an unexpected error", batch_request_id=job_id)
-            await self._abandon(run, spec)
+            await self._in_thread(partial(_remove_parts, run, spec, checkpoint))
             await self._finish(job_id, Phase.FAILED, error)
 
     async def _read_and_write(self, job: JobRecord, run: BatchRun) -> Phase:
@@ -255,10 +271,7 @@ class BatchEngine:
         self._tell(urgent=False)
 
     async def _publish(self, job: JobRecord, run: BatchRun) -> None:
-        identity = await self._in_thread(partial(_identity, _part_path(Path(job.output_filepath))))
-        job = await self._note(
-            self._store.finalizing(job.batch_request_id, part_identity=identity), log_as="job finalizing"
-        )
+        job = await self._note(self._store.finalizing(job.batch_request_id), log_as="job finalizing")
         if job.phase is not Phase.FINALIZING:  # a cancellation came first
             await self._in_thread(run.abandon)
             await self._finish(job.batch_request_id, Phase.CANCELLED)
@@ -301,14 +314,6 @@ class BatchEngine:
         self.changes += 1
         self._changed.set()
         self._changed = asyncio.Event()
-
-    async def _abandon(self, run: BatchRun | None, spec: BatchSpec) -> None:
-        """Remove what was written for a job that failed; nothing may stay half published."""
-        if run is not None:
-            await self._in_thread(run.abandon)
-            return
-        for leftover in (_part_path(spec.output_path), _part_path(_errors_path(spec.output_path))):
-            leftover.unlink(missing_ok=True)
 
     async def _let_go(self, run: BatchRun | None) -> None:
         if run is not None:
@@ -359,23 +364,38 @@ def _slices(run: BatchRun, lease: BatchLease, budget_s: float) -> bool:
     return False
 
 
-def _part_path(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
+def _is_of_the_service(error: Exception) -> bool:
+    """Whether the database failed rather than the job: the job goes on when it is back."""
+    if isinstance(error, JobError):
+        return not isinstance(error, JobConflictError)
+    return isinstance(error, duckdb.Error)
 
 
-def _errors_path(path: Path) -> Path:
-    return path.with_name(path.name + ".errors.jsonl")
-
-
-def _identity(path: Path) -> str:
-    """Name a file so that it is known again after a rename: device, inode and size."""
-    found = path.stat()
-    return f"{found.st_dev}:{found.st_ino}:{found.st_size}"
-
-
-def _was_published(job: JobRecord) -> bool:
-    """Whether the rename of an interrupted publish had happened: the part file is now the output."""
-    try:
-        return job.part_identity is not None and _identity(Path(job.output_filepath)) == job.part_identity
-    except FileNotFoundError:
+def _finish_publication(spec: BatchSpec, checkpoint: Checkpoint) -> bool:
+    """Tell whether the rename of an interrupted publish had happened, and do what was to come after it."""
+    if _inode(spec.output_path) != checkpoint.output_inode:
         return False
+    if _inode(spec.part_path) == checkpoint.output_inode:  # a link that was not yet taken away
+        spec.part_path.unlink()
+    sync_folder(spec.output_path.parent)
+    return True
+
+
+def _remove_parts(run: BatchRun | None, spec: BatchSpec, checkpoint: Checkpoint | None) -> None:
+    """Remove what was written for a job that failed, and only that: another process may use the names."""
+    if run is not None:
+        run.abandon()
+    elif checkpoint is not None:
+        for path, inode in (
+            (spec.part_path, checkpoint.output_inode),
+            (spec.errors_part_path, checkpoint.errors_inode),
+        ):
+            if inode and _inode(path) == inode:
+                path.unlink()
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_ino
+    except OSError:
+        return None

@@ -78,7 +78,7 @@ class HistoryPublisher:
             try:
                 await self.publish()
             except Exception:
-                # History is a copy: the service goes on without a fresh one and tries again at the next change.
+                # History is a copy: the service goes on without a fresh one, until the next change.
                 log.exception("the history could not be published")
             pause_s = max(PROGRESS_INTERVAL_S, (time.perf_counter() - started) / MAX_SHARE)
             try:

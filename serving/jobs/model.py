@@ -92,7 +92,6 @@ class JobRecord(msgspec.Struct, frozen=True):
     idempotency_key: str | None
     request_digest: str
     checkpoint: str | None
-    part_identity: str | None
 
     @property
     def request(self) -> JobRequest:

@@ -39,7 +39,7 @@ def resolve_output(given: str, roots: Sequence[Path]) -> Path:
     try:
         path = _absolute(given, roots[0])
         if given.endswith("/") or path.name in {"", ".", ".."}:
-            raise _RefusedError("expected the path of a file, found that of a folder")  # noqa: TRY301
+            raise _RefusedError("expected the path of a file, found that of a folder")
         return _confined(path.parent.resolve() / path.name, given, roots)
     except (_RefusedError, OSError, RuntimeError, ValueError) as error:
         raise OutputError(f"output_filepath {given!r}: {error}.", remedy=_remedy(roots)) from error

@@ -60,8 +60,7 @@ CREATE TABLE batch_jobs (
     error_remedy VARCHAR,
     idempotency_key VARCHAR,
     request_digest VARCHAR NOT NULL,
-    checkpoint VARCHAR,
-    part_identity VARCHAR
+    checkpoint VARCHAR
 );
 CREATE TABLE batch_events (
     event_id BIGINT NOT NULL,
@@ -187,13 +186,12 @@ class JobStore:
         """Note that the service stops and will go on with this job at its next start."""
         return await self.call(_stopped, batch_request_id)
 
-    async def finalizing(self, batch_request_id: str, *, part_identity: str) -> JobRecord:
-        """Note that the output is about to be published, and which file it is.
+    async def finalizing(self, batch_request_id: str) -> JobRecord:
+        """Note that the output is about to be published.
 
-        A restart tells by `part_identity` whether the rename happened. A job whose cancellation was
-        accepted before comes back unchanged.
+        A job whose cancellation was accepted before comes back unchanged.
         """
-        return await self.call(_finalizing, batch_request_id, part_identity)
+        return await self.call(_finalizing, batch_request_id)
 
     async def finish(
         self,
@@ -230,7 +228,7 @@ class JobStore:
 
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """All or nothing. After an error DuckDB's COMMIT would silently roll back: roll back and raise here."""
+        """All or nothing. After an error DuckDB's COMMIT would silently roll back: raise instead."""
         connection = self.connection
         connection.execute("BEGIN")
         try:
@@ -412,11 +410,10 @@ def _submit(
             idempotency_key=idempotency_key,
             request_digest=digest,
             checkpoint=None,
-            part_identity=None,
         )
         places = ", ".join("?" for _ in _COLUMNS)
         connection.execute(
-            f"INSERT INTO batch_jobs ({', '.join(_COLUMNS)}) VALUES ({places})",
+            f"INSERT INTO batch_jobs ({', '.join(_COLUMNS)}) VALUES ({places})",  # noqa: S608
             [getattr(job, column) for column in _COLUMNS],
         )
         _add_event(store, job, EventKind.SUBMITTED, f"{request.input_filepath} -> {request.output_filepath}")
@@ -427,7 +424,7 @@ def _change(store: JobStore, batch_request_id: str, **values: Any) -> JobRecord:
     values["updated_at"] = utc_now()
     assignments = ", ".join(f"{column} = ?" for column in values)
     store.connection.execute(
-        f"UPDATE batch_jobs SET {assignments} WHERE batch_request_id = ?",
+        f"UPDATE batch_jobs SET {assignments} WHERE batch_request_id = ?",  # noqa: S608 - our own names
         [*values.values(), batch_request_id],
     )
     return _get(store, batch_request_id)
@@ -461,7 +458,6 @@ def _begin(store: JobStore, batch_request_id: str, model_version: str) -> JobRec
             attempts=before.attempts + 1,
             model_version=model_version,
             started_at=before.started_at or utc_now(),
-            part_identity=None,
         )
         if before.attempts:
             message = f"attempt {job.attempts} goes on after row {job.num_records_processed}"
@@ -483,12 +479,12 @@ def _stopped(store: JobStore, batch_request_id: str) -> JobRecord:
     return job
 
 
-def _finalizing(store: JobStore, batch_request_id: str, part_identity: str) -> JobRecord:
+def _finalizing(store: JobStore, batch_request_id: str) -> JobRecord:
     with store.transaction():
         before = _get(store, batch_request_id)
         if before.cancel_requested:
             return before
-        job = _change(store, batch_request_id, phase=str(Phase.FINALIZING), part_identity=part_identity)
+        job = _change(store, batch_request_id, phase=str(Phase.FINALIZING))
         _add_event(store, job, EventKind.FINALIZING, "all rows are written; publishing the output")
     return job
 

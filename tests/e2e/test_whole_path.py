@@ -65,7 +65,8 @@ def service(
 def embeddings() -> list[list[float]]:
     """Unit rows nobody has seen, as numbers that a text file holds exactly."""
     rows = np.random.default_rng(5).standard_normal((ROWS, 32))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).round(6).tolist()
+    unit: list[list[float]] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).round(6).tolist()
+    return unit
 
 
 @pytest.fixture(scope="module")

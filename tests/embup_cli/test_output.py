@@ -12,16 +12,11 @@ from embup_cli import output
 def test_a_table_into_a_pipe_is_aligned_and_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
     long = "x" * 150
     output.print_table(("name", "value"), [(long, "1.5"), ("short", "-22.25")])
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert long in lines[-2]
-    assert lines[-2].rstrip().endswith("   1.5")
-    assert lines[-1].rstrip().endswith("-22.25")
-    assert lines[-2].index("1.5") + len("1.5") == lines[-1].index("-22.25") + len("-22.25")
-
-
-def test_text_that_looks_like_markup_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    output.print_table(("path",), [("/data/[bold]/in.txt",)])
-    assert "/data/[bold]/in.txt" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines() == [
+        f"{'name':150}   value",
+        f"{long}     1.5",
+        f"{'short':150}  -22.25",
+    ]
 
 
 def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,7 +28,7 @@ def test_progress_without_a_terminal_is_plain_lines_at_intervals(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = [100.0]
-    monkeypatch.setattr(output.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
     with output.progress("work") as bar:
         for done in range(24):
             bar.update(done, 24, f"{done} rows")

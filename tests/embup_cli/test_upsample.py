@@ -104,16 +104,16 @@ def test_an_interrupt_leaves_nothing_behind(script: Path, registry: Registry, tm
     source = _write(tmp_path / "in.txt", _rows(20_000))
     folder = tmp_path / "out"
     folder.mkdir()
-    child = subprocess.Popen(
+    with subprocess.Popen(
         [script, "upsample", source, folder / "out.txt", "--registry", registry.root],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    deadline_s = time.monotonic() + 30
-    while not any(folder.iterdir()) and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=30)
+    ) as child:
+        deadline_s = time.monotonic() + 30
+        while not any(path.stat().st_size for path in folder.iterdir()) and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=30)
     assert (child.returncode, errors) == (130, "interrupted\n")
     assert not any(folder.iterdir())

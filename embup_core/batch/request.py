@@ -1,0 +1,175 @@
+"""What can be known of a batch before it starts, and is refused at once."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from embup_core.batch.input_file import no_rows, open_input
+from embup_core.batch.part_file import output_error
+from embup_core.batch.publication import already_exists
+from embup_core.errors import BadRowError, OutputError
+from embup_core.text.formatter import row_bytes
+from embup_core.text.parser import MAX_LINE_BYTES
+from embup_core.text.reader import RowReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from embup_core.batch.spec import BatchSpec
+
+_ROWS_LOOKED_AT: Final = 64
+_GIGABYTE: Final = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class InputFacts:
+    """What a look at the start of the input says.
+
+    Attributes
+    ----------
+    size_bytes
+        The input's size.
+    estimated_rows
+        From the mean length of its first lines.
+    estimated_output_bytes
+        What that many rows take when written.
+    """
+
+    size_bytes: int
+    estimated_rows: int
+    estimated_output_bytes: int
+
+
+def check_request(spec: BatchSpec, *, dims: int = 32, output_dims: int = 1536) -> InputFacts:
+    """Look at input and output of a batch; touch nothing.
+
+    Under "fail" the first rows must be good; under "nan" one of them must be.
+
+    Raises
+    ------
+    InputFileError
+        The input is missing, unreadable, empty or not a regular file.
+    BadRowError
+        The first rows cannot be used.
+    OutputError
+        The output is the input, exists, cannot be written, or has no space.
+    """
+    descriptor = open_input(spec.input_path)
+    try:
+        require_apart(spec, os.fstat(descriptor))
+        require_writable(spec)
+        size_bytes = os.fstat(descriptor).st_size
+        row_bytes_in = _mean_row_bytes(spec, descriptor, dims)
+    finally:
+        os.close(descriptor)
+    # Rounded up: a file has at least the row that was read.
+    estimated_rows = max(1, -int(-size_bytes // row_bytes_in))
+    facts = InputFacts(size_bytes, estimated_rows, estimated_rows * row_bytes(output_dims))
+    _require_space(spec.output_path.parent, facts)
+    return facts
+
+
+def require_apart(spec: BatchSpec, input_status: os.stat_result) -> None:
+    """Check that no file the batch writes is the one it reads, under this or another name.
+
+    Raises
+    ------
+    OutputError
+        One is.
+    """
+    for path in (spec.output_path, spec.part_path, spec.errors_path, spec.errors_part_path):
+        try:
+            same = os.path.samestat(path.stat(), input_status)
+        except OSError:
+            continue
+        if same:
+            raise OutputError(
+                f"{path} is the input itself, which the batch would overwrite.",
+                remedy="Choose another output.",
+            )
+
+
+def require_writable(spec: BatchSpec) -> None:
+    """Check that the output can appear: its folder takes new files, and its name is free or may be replaced.
+
+    Raises
+    ------
+    OutputError
+        It cannot.
+    """
+    folder = spec.output_path.parent
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise OutputError(f"the output folder {folder} {what}.", remedy="Create it or choose another output.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"the output folder {folder} is not writable.", remedy="Check its permissions.")
+    require_free_name(spec.output_path, overwrite=spec.overwrite)
+    if spec.on_bad_row == "nan":
+        require_free_name(spec.errors_path, overwrite=spec.overwrite)
+    # The longest name of the four: known now rather than at the first refused row.
+    _status(spec.errors_part_path)
+
+
+def require_free_name(path: Path, *, overwrite: bool) -> None:
+    """Check that a path is free, or a regular file that may be replaced.
+
+    Raises
+    ------
+    OutputError
+        It is neither.
+    """
+    status = _status(path)
+    if status is None:
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise OutputError(f"{path} exists and is not a regular file.", remedy="Choose another output.")
+    if not overwrite:
+        raise already_exists(path)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """Return the status of what stands at the path itself, or None."""
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def _mean_row_bytes(spec: BatchSpec, descriptor: int, dims: int) -> float:
+    """Read the first rows and return their mean length, line end included."""
+    refusals: list[BadRowError] = []
+    rows = 0
+    end_offset = 0
+    # One row a chunk: the first refused row ends it, however long the ones after are.
+    for chunk in RowReader(descriptor, dims=dims, chunk_rows=1):
+        if not len(chunk.rows):
+            refusals.append(BadRowError(chunk.first_line, f"longer than {MAX_LINE_BYTES} bytes"))
+        refusals.extend(BadRowError(bad.line, bad.reason, bad.raw) for bad in chunk.bad)
+        if refusals and spec.on_bad_row == "fail":
+            raise refusals[0]
+        rows += 1
+        end_offset = chunk.end_offset
+        if rows == _ROWS_LOOKED_AT or not len(chunk.rows):
+            break
+    if not rows:
+        raise no_rows(spec.input_path)
+    if len(refusals) == rows:
+        raise refusals[0]
+    return end_offset / rows
+
+
+def _require_space(folder: Path, facts: InputFacts) -> None:
+    """Check that the folder's disk has room for the output."""
+    disk = os.statvfs(folder)
+    free_bytes = disk.f_bavail * disk.f_frsize
+    if free_bytes < facts.estimated_output_bytes:
+        raise OutputError(
+            f"the output takes about {facts.estimated_output_bytes / _GIGABYTE:.2f} GB"
+            f" ({facts.estimated_rows} rows), and {free_bytes / _GIGABYTE:.2f} GB are free in {folder}.",
+            remedy="Free some space or choose another disk.",
+        )

@@ -1,0 +1,37 @@
+"""Neighbours are exact and do not depend on the block they were asked in."""
+
+import numpy as np
+from embup_core.decoders.neighbours import NearestRows
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def test_they_are_the_nearest_in_order() -> None:
+    rng = np.random.default_rng(0)
+    points, queries = (rng.standard_normal((n, 32)).astype(np.float32) for n in (300, 40))
+    index, offsets, squared = NearestRows(points).query(queries, 16)
+    distances = np.linalg.norm(points[None] - queries[:, None], axis=2)
+    np.testing.assert_array_equal(index, np.argsort(distances, axis=1)[:, :16])
+    np.testing.assert_array_equal(offsets, points[index] - queries[:, None])
+    np.testing.assert_allclose(np.sqrt(squared), np.take_along_axis(distances, index, axis=1), rtol=1e-5)
+
+
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 60))
+def test_a_query_has_the_same_neighbours_in_any_block(seed: int, rows: int) -> None:
+    rng = np.random.default_rng(seed)
+    # a coarse grid makes many exact ties
+    points = rng.integers(0, 3, (200, 32)).astype(np.float32)
+    queries = rng.integers(0, 3, (rows, 32)).astype(np.float32)
+    nearest = NearestRows(points)
+    together, _, _ = nearest.query(queries, 16)
+    last, _, _ = nearest.query(queries[-1:], 16)
+    np.testing.assert_array_equal(
+        np.vecdot(points[together[-1]] - queries[-1], points[together[-1]] - queries[-1]),
+        np.vecdot(points[last[0]] - queries[-1], points[last[0]] - queries[-1]),
+    )
+
+
+def test_as_many_points_as_asked_for_is_enough() -> None:
+    points = np.eye(16, 32, dtype=np.float32)
+    index, _, _ = NearestRows(points).query(points[:2], 16)
+    np.testing.assert_array_equal(np.sort(index, axis=1), [range(16), range(16)])

@@ -1,0 +1,149 @@
+"""An artifact loads only as it was written."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from embup_core.artifact import content_hash, decoder_bytes, golden_inputs, load_artifact
+from embup_core.decoders.linear import LinearDecoder
+from embup_core.errors import InvalidArtifactError
+from embup_core.registry import Registry
+
+
+@pytest.fixture
+def folder(registry: Registry, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    copy = tmp_path / "artifact"
+    shutil.copytree(registry.path(registry.latest_version()), copy)
+    return copy
+
+
+def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    edit(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def test_it_holds_what_the_format_says(folder: Path) -> None:
+    manifest = load_artifact(folder).manifest
+    assert {p.name for p in folder.iterdir()} == {
+        "decoder.safetensors",
+        "manifest.json",
+        "evaluation.json",
+        "MODEL_CARD.md",
+        "plots",
+    }
+    assert manifest["version"].endswith(manifest["content_hash"][:8])
+    assert (manifest["input_dims"], manifest["output_dims"]) == (32, 1536)
+    assert manifest["libraries"]["numpy"] == np.__version__
+
+
+def test_loading_gives_the_same_answers(folder: Path, registry: Registry, sample_projected: np.ndarray) -> None:
+    np.testing.assert_array_equal(
+        load_artifact(folder).decoder.predict(sample_projected),
+        registry.load_artifact().decoder.predict(sample_projected),
+    )
+
+
+@pytest.mark.parametrize("position", [8, 2000, -1])
+def test_a_flipped_bit_is_found(folder: Path, position: int) -> None:
+    path = folder / "decoder.safetensors"
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InvalidArtifactError, match=r"decoder\.safetensors: expected SHA-256"):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize("name", ["decoder.safetensors", "manifest.json"])
+def test_a_file_cut_short_or_missing_is_named(folder: Path, name: str) -> None:
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InvalidArtifactError, match=name):
+        load_artifact(folder)
+    path.unlink()
+    with pytest.raises(InvalidArtifactError, match=name):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda m: m.update(format_version=2), "format version 1, found 2"),
+        pytest.param(lambda m: m["decoder"].update(name="pickle"), "content hash", id="other decoder"),
+        pytest.param(
+            lambda m: m["decoder"]["settings"].update(neighbours=3), "content hash", id="other settings"
+        ),
+        (lambda m: m["golden"]["outputs"][0].__setitem__(0, 0.5), "golden outputs"),
+        (lambda m: m["golden"].update(outputs=[[0.0]]), "shapes"),
+        (lambda m: m["golden"].update(inputs="x"), "malformed"),
+        (lambda m: m.pop("golden"), "fields"),
+        (lambda m: m.update(files={}), "missing or malformed"),
+    ],
+)
+def test_a_changed_manifest_is_refused_with_the_reason(
+    folder: Path, edit: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit_manifest(folder, edit)
+    with pytest.raises(InvalidArtifactError, match=message):
+        load_artifact(folder)
+
+
+def rewrite(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write other tensors with hashes that match: somebody made this on purpose."""
+    import hashlib
+
+    from safetensors.numpy import save
+
+    data = save(arrays)
+    (folder / "decoder.safetensors").write_bytes(data)
+
+    def edit(manifest: dict[str, Any]) -> None:
+        manifest["files"]["decoder.safetensors"]["sha256"] = hashlib.sha256(data).hexdigest()
+        decoder = manifest["decoder"]
+        manifest["content_hash"] = content_hash(decoder["name"], decoder["settings"], data)
+
+    edit_manifest(folder, edit)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(lambda a: a.pop("centre"), "Expected the tensors", id="missing tensor"),
+        pytest.param(
+            lambda a: a.update(extra=np.zeros(1, np.float32)), "Expected the tensors", id="foreign tensor"
+        ),
+        (lambda a: a.update(centre=np.full(32, np.nan, np.float32)), "finite floats in tensor centre"),
+        (lambda a: a.update(centre=np.zeros(31, np.float32)), "tensor centre"),
+        (lambda a: a.update(remainder=a["remainder"][:-1].copy()), "tensor remainder"),
+        (lambda a: a.update(weights=a["weights"] * 2), "golden outputs"),
+    ],
+)
+def test_tensors_that_do_not_belong_are_refused(
+    folder: Path, change: Callable[[dict[str, np.ndarray]], object], message: str
+) -> None:
+    arrays = dict(load_artifact(folder).decoder.arrays())
+    change(arrays)
+    rewrite(folder, arrays)
+    with pytest.raises(InvalidArtifactError, match=message):
+        load_artifact(folder)
+
+
+def test_equal_decoders_have_equal_bytes_and_arrays_out_of_order_are_saved_right(
+    sample_projected: np.ndarray, sample_coordinates: np.ndarray
+) -> None:
+    decoder = LinearDecoder().fit(sample_projected, sample_coordinates)
+    contiguous = decoder_bytes(decoder)
+    decoder.weights_ = np.asfortranarray(decoder.weights_)
+    assert decoder_bytes(decoder) == contiguous
+
+
+def test_golden_inputs_are_unit_and_no_training_rows(sample_projected: np.ndarray) -> None:
+    golden = golden_inputs(sample_projected)
+    np.testing.assert_allclose(np.linalg.norm(golden, axis=1), 1, atol=1e-6)
+    assert (golden @ sample_projected.T).max() < 1 - 1e-5

@@ -1,0 +1,97 @@
+"""The registry publishes whole artifacts or none, and knows the one in service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from embup_core import registry as registry_module
+from embup_core.errors import InvalidArtifactError, NoArtifactError
+from embup_core.registry import Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import PublishAnother
+
+
+def test_an_empty_registry_says_what_to_run(tmp_path: Path) -> None:
+    empty = Registry(tmp_path / "nowhere")
+    assert empty.versions() == []
+    with pytest.raises(NoArtifactError, match="embup train"):
+        empty.load()
+
+
+def test_the_last_published_is_in_service_and_earlier_ones_stay(
+    tmp_path: Path, publish_another: PublishAnother
+) -> None:
+    registry = Registry(tmp_path)
+    first, second = publish_another(registry, 1), publish_another(registry, 2)
+    assert registry.latest_version() == second
+    assert registry.load().version == second
+    assert registry.load(first).version == first
+    assert {(info.version, info.is_latest) for info in registry.versions()} == {(first, False), (second, True)}
+
+
+def test_versions_are_newest_first(registry: Registry) -> None:
+    names = [info.version for info in registry.versions()]
+    assert names == sorted(names, reverse=True)
+
+
+def test_what_does_not_load_back_is_not_published(
+    tmp_path: Path, publish_another: PublishAnother, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(tmp_path)
+    before = publish_another(registry, 1)
+
+    def refuse(_: Path) -> None:
+        raise InvalidArtifactError("damaged while it was written")
+
+    monkeypatch.setattr(registry_module, "load_artifact", refuse)
+    with pytest.raises(InvalidArtifactError):
+        publish_another(registry, 2)
+    assert registry.latest_version() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([before, "LATEST"])
+
+
+@pytest.mark.parametrize("version", ["20990101-000000-deadbeef", "..", "../../etc", ""])
+def test_a_version_that_is_not_there_is_said(registry: Registry, version: str) -> None:
+    with pytest.raises(NoArtifactError, match="embup models"):
+        registry.path(version)
+
+
+def test_a_damaged_pointer_is_said(tmp_path: Path, publish_another: PublishAnother) -> None:
+    registry = Registry(tmp_path)
+    publish_another(registry, 1)
+    (tmp_path / "LATEST").write_text("../somewhere\n")
+    with pytest.raises(InvalidArtifactError, match="expected a version"):
+        registry.load()
+
+
+def test_a_folder_without_manifest_is_passed_over(tmp_path: Path, publish_another: PublishAnother) -> None:
+    registry = Registry(tmp_path)
+    version = publish_another(registry, 1)
+    (tmp_path / "20200101-000000-00000000").mkdir()
+    assert [info.version for info in registry.versions()] == [version]
+
+
+def test_the_same_bytes_in_give_the_same_content_hash(tmp_path: Path, publish_another: PublishAnother) -> None:
+    first = publish_another(Registry(tmp_path / "a"), 5)
+    second = publish_another(Registry(tmp_path / "b"), 5)
+    assert first[-8:] == second[-8:]
+    assert publish_another(Registry(tmp_path / "c"), 6)[-8:] != first[-8:]
+
+
+def test_another_user_may_read_it(registry: Registry) -> None:
+    assert registry.path(registry.latest_version()).stat().st_mode & 0o055 == 0o055
+
+
+def test_a_loaded_version_answers_as_the_decoder_did(
+    tmp_path: Path, publish_another: PublishAnother, sample_projected: np.ndarray
+) -> None:
+    registry = Registry(tmp_path)
+    publish_another(registry, 3)
+    rows, _ = registry.load().upsample(sample_projected)
+    expected = registry.load_artifact().decoder.predict(sample_projected)
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
