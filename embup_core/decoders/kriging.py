@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from embup_core.decoders.base import INPUT_DIMS, OUTPUT_DIMS, Decoder, padded, require_shape
-from embup_core.decoders.linear import fit_ridge
 from embup_core.decoders.neighbours import NearestRows
-from embup_core.decoders.residual import Standardisation, completed, principal_axes, residual_frequencies
+from embup_core.decoders.residual import (
+    STANDARDISATION_ARRAYS,
+    Standardisation,
+    completed,
+    principal_axes,
+    residual_frequencies,
+)
+from embup_core.decoders.trend import TREND_ARRAYS, Trend
 from embup_core.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -85,8 +91,8 @@ class KrigingDecoder(Decoder):
         self.standardisation_ = Standardisation.of(projected)
         points = self.standardisation_(projected)
         targets = padded(coordinates @ principal_axes(coordinates, self.mean_dims), self.mean_dims)
-        self.weights_, self.intercept_ = fit_ridge(points, targets, self.alpha)
-        self.remainder_ = targets - (points @ self.weights_ + self.intercept_)  # (n, mean_dims)
+        self.trend_ = Trend.fit(points, targets, self.alpha)
+        self.remainder_ = targets - self.trend_(points)  # (n, mean_dims)
         self.nearest_ = NearestRows(points)
         self.frequencies_ = residual_frequencies(
             OUTPUT_DIMS - self.mean_dims, INPUT_DIMS, length_scale=self.residual_length_scale, seed=self.seed
@@ -100,7 +106,7 @@ class KrigingDecoder(Decoder):
         standardised = self.standardisation_(projected)
         index, offsets, squared = self.nearest_.query(standardised, self.neighbours)
         kriged = self._kriging_weights(offsets, squared)[:, None, :] @ self.remainder_[index]  # (n, 1, mean_dims)
-        mean = standardised @ self.weights_ + self.intercept_ + kriged[:, 0]
+        mean = self.trend_(standardised) + kriged[:, 0]
         return completed(mean, standardised, self.frequencies_)
 
     def _kriging_weights(
@@ -134,15 +140,13 @@ class KrigingDecoder(Decoder):
     @classmethod
     def array_names(cls, settings: dict[str, Any]) -> frozenset[str]:  # noqa: ARG003  the same for all settings
         """Names of the learned arrays."""
-        return frozenset({"centre", "scale", "weights", "intercept", "frequencies", "points", "remainder"})
+        return STANDARDISATION_ARRAYS | TREND_ARRAYS | {"frequencies", "points", "remainder"}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Learned arrays."""
         return {
-            "centre": self.standardisation_.centre,
-            "scale": np.array([self.standardisation_.scale]),
-            "weights": self.weights_,
-            "intercept": self.intercept_,
+            **self.standardisation_.arrays(),
+            **self.trend_.arrays(),
             "frequencies": self.frequencies_,
             "points": self.nearest_.points,
             "remainder": self.remainder_,
@@ -150,11 +154,8 @@ class KrigingDecoder(Decoder):
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
         """Take up learned arrays."""
-        self.standardisation_ = Standardisation(
-            require_shape(arrays, "centre", INPUT_DIMS), float(require_shape(arrays, "scale", 1)[0])
-        )
-        self.weights_ = require_shape(arrays, "weights", INPUT_DIMS, self.mean_dims)
-        self.intercept_ = require_shape(arrays, "intercept", self.mean_dims)
+        self.standardisation_ = Standardisation.restore(arrays)
+        self.trend_ = Trend.restore(arrays, self.mean_dims)
         self.frequencies_ = require_shape(
             arrays, "frequencies", INPUT_DIMS, (OUTPUT_DIMS - self.mean_dims) // 2
         )

@@ -7,27 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from embup_core.decoders.base import INPUT_DIMS, OUTPUT_DIMS, Decoder, padded, require_shape, unit_rows
+from embup_core.decoders.trend import fit_ridge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-def fit_ridge(
-    projected: NDArray[np.float32], targets: NDArray[np.float32], alpha: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Ridge regression with an unpenalised intercept (scikit-learn's `Ridge`).
-
-    Returns
-    -------
-    weights
-        float32, shape (32, d).
-    intercept
-        float32, shape (d,).
-    """
-    from sklearn.linear_model import Ridge
-
-    model = Ridge(alpha=alpha).fit(projected.astype(np.float64), targets)
-    return np.ascontiguousarray(model.coef_.T, dtype=np.float32), model.intercept_.astype(np.float32)
 
 
 class LinearDecoder(Decoder):

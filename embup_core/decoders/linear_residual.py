@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from embup_core.decoders.base import INPUT_DIMS, OUTPUT_DIMS, Decoder, padded, require_shape
-from embup_core.decoders.linear import fit_ridge
-from embup_core.decoders.residual import Standardisation, completed, principal_axes, residual_frequencies
+from embup_core.decoders.residual import (
+    STANDARDISATION_ARRAYS,
+    Standardisation,
+    completed,
+    principal_axes,
+    residual_frequencies,
+)
+from embup_core.decoders.trend import TREND_ARRAYS, Trend
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +56,7 @@ class LinearResidualDecoder(Decoder):
         self.standardisation_ = Standardisation.of(projected)
         axes = principal_axes(coordinates, self.mean_dims)
         targets = padded(coordinates @ axes, self.mean_dims)
-        self.weights_, self.intercept_ = fit_ridge(self.standardisation_(projected), targets, self.alpha)
+        self.trend_ = Trend.fit(self.standardisation_(projected), targets, self.alpha)
         self.frequencies_ = residual_frequencies(
             OUTPUT_DIMS - self.mean_dims, INPUT_DIMS, length_scale=self.residual_length_scale, seed=self.seed
         )
@@ -61,7 +67,7 @@ class LinearResidualDecoder(Decoder):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Decode; see `Decoder.predict_with_confidence`."""
         standardised = self.standardisation_(projected)
-        return completed(standardised @ self.weights_ + self.intercept_, standardised, self.frequencies_)
+        return completed(self.trend_(standardised), standardised, self.frequencies_)
 
     def settings(self) -> dict[str, Any]:
         """Hyper-parameters."""
@@ -75,25 +81,20 @@ class LinearResidualDecoder(Decoder):
     @classmethod
     def array_names(cls, settings: dict[str, Any]) -> frozenset[str]:  # noqa: ARG003  the same for all settings
         """Names of the learned arrays."""
-        return frozenset({"centre", "scale", "weights", "intercept", "frequencies"})
+        return STANDARDISATION_ARRAYS | TREND_ARRAYS | {"frequencies"}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Learned arrays."""
         return {
-            "centre": self.standardisation_.centre,
-            "scale": np.array([self.standardisation_.scale]),
-            "weights": self.weights_,
-            "intercept": self.intercept_,
+            **self.standardisation_.arrays(),
+            **self.trend_.arrays(),
             "frequencies": self.frequencies_,
         }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
         """Take up learned arrays."""
-        self.standardisation_ = Standardisation(
-            require_shape(arrays, "centre", INPUT_DIMS), float(require_shape(arrays, "scale", 1)[0])
-        )
-        self.weights_ = require_shape(arrays, "weights", INPUT_DIMS, self.mean_dims)
-        self.intercept_ = require_shape(arrays, "intercept", self.mean_dims)
+        self.standardisation_ = Standardisation.restore(arrays)
+        self.trend_ = Trend.restore(arrays, self.mean_dims)
         self.frequencies_ = require_shape(
             arrays, "frequencies", INPUT_DIMS, (OUTPUT_DIMS - self.mean_dims) // 2
         )

@@ -10,14 +10,17 @@ inputs: the mean-square-optimal prediction of the cosine. r is made of random Fo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from embup_core.decoders.base import OUTPUT_DIMS, unit_rows
+from embup_core.decoders.base import INPUT_DIMS, OUTPUT_DIMS, require_shape, unit_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+STANDARDISATION_ARRAYS = frozenset({"centre", "scale"})
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Standardisation:
     scale: float
 
     @classmethod
-    def of(cls, projected: NDArray[np.float32]) -> Standardisation:
+    def of(cls, projected: NDArray[np.float32]) -> Self:
         """Learn from z: float32, shape (n, 32)."""
         spread = float(np.sqrt(projected.var(axis=0, dtype=np.float64).mean()))
         return cls(projected.mean(axis=0, dtype=np.float64).astype(np.float32), max(spread, 1e-12))
@@ -44,6 +47,15 @@ class Standardisation:
     def __call__(self, projected: NDArray[np.float32]) -> NDArray[np.float32]:
         """z in standard units: float32, shape (n, 32)."""
         return (projected - self.centre) * np.float32(1 / self.scale)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What was learned, under the names `STANDARDISATION_ARRAYS`."""
+        return {"centre": self.centre, "scale": np.array([self.scale])}
+
+    @classmethod
+    def restore(cls, arrays: dict[str, NDArray[Any]]) -> Self:
+        """Take up what `arrays` gave; ValueError where shapes do not fit."""
+        return cls(require_shape(arrays, "centre", INPUT_DIMS), float(require_shape(arrays, "scale", 1)[0]))
 
 
 def residual_frequencies(

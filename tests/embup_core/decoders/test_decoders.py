@@ -84,6 +84,19 @@ def test_kriging_goes_through_its_training_rows(
     assert np.abs(rows @ rows.T - cosines).max() < 0.02
 
 
+@pytest.mark.parametrize("name", ["linear_residual", "kriging"])
+def test_far_from_the_training_rows_confidence_falls(
+    name: str, sample_projected: np.ndarray, sample_coordinates: np.ndarray
+) -> None:
+    decoder = DECODERS[name]().fit(sample_projected[:500], sample_coordinates[:500])
+    far = np.random.default_rng(0).standard_normal((500, 32)).astype(np.float32)
+    far /= np.linalg.norm(far, axis=1, keepdims=True)
+    _, near_confidence = decoder.predict_with_confidence(sample_projected[500:])
+    _, far_confidence = decoder.predict_with_confidence(far)
+    assert np.median(far_confidence) < np.median(near_confidence)
+    assert far_confidence.max() < 1
+
+
 def test_kriging_needs_as_many_rows_as_neighbours(
     sample_projected: np.ndarray, sample_coordinates: np.ndarray
 ) -> None:

@@ -1,0 +1,81 @@
+"""A linear map that does not extrapolate: ridge regression that returns to the mean beyond the training rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from embup_core.decoders.base import INPUT_DIMS, require_shape
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TREND_ARRAYS = frozenset({"weights", "intercept", "reach"})
+
+
+def fit_ridge(
+    projected: NDArray[np.float32], targets: NDArray[np.float32], alpha: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Ridge regression with an unpenalised intercept (scikit-learn's `Ridge`).
+
+    Returns
+    -------
+    weights
+        float32, shape (32, d).
+    intercept
+        float32, shape (d,).
+    """
+    from sklearn.linear_model import Ridge
+
+    model = Ridge(alpha=alpha).fit(projected.astype(np.float64), targets)
+    return np.ascontiguousarray(model.coef_.T, dtype=np.float32), model.intercept_.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Ridge regression from standard units of z, up to the farthest training row.
+
+    Beyond, a linear map would soon be longer than the unit vectors it predicts, and look certain where nothing is
+    known. So at a distance r > reach it answers as at reach^2 / r: the farther, the nearer to the mean.
+
+    Attributes
+    ----------
+    weights
+        float32, shape (32, d).
+    intercept
+        float32, shape (d,).
+    reach
+        Distance of the farthest training row from the centre, in standard units.
+    """
+
+    weights: NDArray[np.float32]
+    intercept: NDArray[np.float32]
+    reach: float
+
+    @classmethod
+    def fit(cls, standardised: NDArray[np.float32], targets: NDArray[np.float32], alpha: float) -> Self:
+        """Learn from z in standard units, float32 (n, 32), and targets, float32 (n, d)."""
+        reach = float(np.sqrt(np.vecdot(standardised, standardised).max()))
+        return cls(*fit_ridge(standardised, targets, alpha), reach)
+
+    def __call__(self, standardised: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Predict: float32 (n, 32) -> float32 (n, d)."""
+        reach_squared = np.float32(self.reach**2)
+        shrink = reach_squared / np.maximum(np.vecdot(standardised, standardised), reach_squared)
+        predicted: NDArray[np.float32] = (standardised * shrink[:, None]) @ self.weights + self.intercept
+        return predicted
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What was learned, under the names `TREND_ARRAYS`."""
+        return {"weights": self.weights, "intercept": self.intercept, "reach": np.array([self.reach])}
+
+    @classmethod
+    def restore(cls, arrays: dict[str, NDArray[Any]], dims: int) -> Self:
+        """Take up what `arrays` gave, for d = dims; ValueError where shapes do not fit."""
+        return cls(
+            require_shape(arrays, "weights", INPUT_DIMS, dims),
+            require_shape(arrays, "intercept", dims),
+            float(require_shape(arrays, "reach", 1)[0]),
+        )
