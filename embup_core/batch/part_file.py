@@ -50,6 +50,7 @@ class PartFile:
         self.size_bytes = size_bytes
         self.inode = os.fstat(descriptor).st_ino
         self._descriptor = descriptor
+        self._uncached_to = size_bytes
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -147,8 +148,13 @@ class PartFile:
         """
         try:
             os.fdatasync(self._descriptor)
+            # Nobody here reads it again: gigabytes of output must not push the model's memory, or other
+            # people's files, out of the cache. Writes also go faster into pages that were just given back.
+            uncached_bytes = self.size_bytes - self._uncached_to
+            os.posix_fadvise(self._descriptor, self._uncached_to, uncached_bytes, os.POSIX_FADV_DONTNEED)
         except OSError as error:
             raise output_error(self.path, error) from error
+        self._uncached_to = self.size_bytes
 
     def close(self) -> None:
         """Let go of the file and keep it; again is harmless."""

@@ -12,6 +12,7 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from embup_core import durable
 from embup_core.batch.part_file import output_error
 from embup_core.errors import OutputError
 
@@ -48,8 +49,8 @@ def move_into_place(part: Path, final: Path, *, overwrite: bool) -> None:
 def finish_publication(spec: BatchSpec, checkpoint: Checkpoint) -> bool:
     """Tell whether the batch was published by a process that was cut off before it could say so.
 
-    If it was, what is left to do is done. The checkpoint must be the one taken after the last row. Neither the
-    input nor the model is needed.
+    If it was, what is left to do is done. The checkpoint must be the one taken after the last row. Neither
+    the input nor the model is needed.
 
     Raises
     ------
@@ -101,11 +102,7 @@ def sync_folder(folder: Path) -> None:
         They could not be brought there.
     """
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        durable.sync_folder(folder)
     except OSError as error:
         raise output_error(folder, error) from error
 

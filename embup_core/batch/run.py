@@ -324,7 +324,7 @@ class BatchRun:
             first["line"],
             f"{first['reason']}; none of the {self._rows} rows can be used",
             first["raw"],
-            remedy="Expected one row a line, its values separated by commas.",
+            remedy="Write one row a line, its values separated by commas.",
         )
 
     def _write(self, output: PartFile, chunk: Chunk) -> None:
