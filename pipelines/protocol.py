@@ -12,8 +12,6 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from embup_core.artifact import decoder_bytes, decoder_from_bytes
 from embup_core.decoders import DECODERS, Decoder
 from embup_core.errors import InputError
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
 AUTO = "auto"
@@ -37,8 +36,8 @@ DESCRIPTION_FILE = "decoder.json"
 PROTOCOL = (
     "Rows are split at random into train, validation and test. Each candidate is fitted on train and the "
     "champion is the one with the best R2 of cosines between validation rows, or the one asked for by name. "
-    "The table is over test rows, after a fit on train and validation. The published decoder is fitted on all "
-    "rows with the champion's settings."
+    "The table is over test rows, after a fit on train and validation. The published decoder is fitted on "
+    "all rows with the champion's settings."
 )
 
 

@@ -15,30 +15,33 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class PipelineSettings(BaseSettings):
     """Settings of one training process; validated once, at start, and frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="EMBUP_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="EMBUP_", frozen=True, extra="forbid", validate_default=True)
 
     source: str = Field(
-        "sample",
+        default="sample",
         description="Training data: `sample` (generated), a folder that holds `projected_train_embs.npy` and "
         "`og_train_cos_theta.npy`, or the URLs of the two, separated by a comma.",
     )
     source_sha256: str = Field(
-        "",
+        default="",
         pattern=r"^([0-9a-fA-F]{64},[0-9a-fA-F]{64})?$",
         description="SHA-256 of the two downloads, separated by a comma. Empty: not compared.",
     )
     max_download_bytes: int = Field(
-        8 * 2**30, gt=0, description="Largest file that is downloaded, in bytes; larger ones are refused."
+        default=8 * 2**30,
+        gt=0,
+        description="Largest file that is downloaded, in bytes; larger ones are refused.",
     )
     decoder: str = Field(
-        "auto", description="Name of the decoder to publish, or `auto`: the best on validation rows."
+        default="auto", description="Name of the decoder to publish, or `auto`: the best on validation rows."
     )
-    registry: Path = Field(Path("data/registry"), description="Folder of published decoders.")
+    registry: Path = Field(default=Path("data/registry"), description="Folder of published decoders.")
     data: Path = Field(
-        Path("data"), description="Folder of downloads, intermediate results and Dagster's own records."
+        default=Path("data"),
+        description="Folder of downloads, intermediate results and Dagster's own records.",
     )
     service_url: str = Field(
-        "http://127.0.0.1:8000",
+        default="http://127.0.0.1:8000",
         pattern=r"^https?://",
         description="Service that is told about a newly published decoder, if one answers there.",
     )

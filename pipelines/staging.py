@@ -1,7 +1,7 @@
 """Files that assets hand to each other: matrices and fitted decoders, never through an I/O manager.
 
-One folder a data set, named by its fingerprint; one name a result, made of its asset and of a hash of all that
-it depends on. So equal work has one file, two runs on different settings do not meet, and a file once there
+One folder a data set, named by its fingerprint; one name a result, made of its asset and of a hash of all it
+depends on. So equal work has one file, two runs on different settings do not meet, and a file once there
 never changes: it is written beside and renamed.
 """
 
@@ -81,7 +81,9 @@ class StagingArea:
 
 def remove_old_data_sets(root: Path, kept: int = KEPT_DATA_SETS) -> list[str]:
     """Remove the folders of all but the last used data sets; returns the names of those removed."""
-    folders = sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: -path.stat().st_mtime)
+    folders = sorted(
+        (path for path in root.iterdir() if path.is_dir()), key=lambda path: -path.stat().st_mtime
+    )
     for folder in folders[kept:]:
         shutil.rmtree(folder, ignore_errors=True)
     return [folder.name for folder in folders[kept:]]

@@ -54,7 +54,7 @@ class FileServer:
         return server
 
 
-def _handler(state: FileServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901  a server has many branches
+def _handler(state: FileServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 

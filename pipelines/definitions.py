@@ -1,0 +1,40 @@
+"""The one assembler of all definitions: what Dagster loads, what the command line runs, what tests change."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from pipelines.defs import checks
+from pipelines.defs.assets import candidates, evaluation, geometry, inputs, publication
+from pipelines.defs.jobs import train_and_publish_job
+from pipelines.defs.resources import resources_for
+from pipelines.settings import PipelineSettings
+
+
+def build_defs(
+    settings: PipelineSettings | None = None, resource_overrides: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """Assemble assets, checks, the job and resources.
+
+    Parameters
+    ----------
+    settings
+        What resources are made from; by default the EMBUP_* variables.
+    resource_overrides
+        Resources to use instead, by key.
+    """
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules([inputs, geometry, candidates, evaluation, publication]),
+        asset_checks=dg.load_asset_checks_from_modules([checks]),
+        jobs=[train_and_publish_job],
+        resources={**resources_for(settings or PipelineSettings()), **(resource_overrides or {})},
+        # One process a run: steps share its imports, and never do two fits compete for cores and memory.
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `dagster dev` and `dagster definitions validate` load."""
+    return build_defs()

@@ -1,0 +1,1 @@
+"""Definitions, one concept a module; `pipelines.definitions` assembles them."""

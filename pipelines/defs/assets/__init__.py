@@ -1,0 +1,1 @@
+"""The graph's assets, in this order: inputs, geometry, candidates, evaluation, publication."""

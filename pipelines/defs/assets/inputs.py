@@ -1,0 +1,108 @@
+"""The two files, brought here and checked. A check that fails is recorded before the run stops."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+
+from embup_core.errors import InvalidDataError
+from embup_core.sources import DataProfile, SourceFiles, load_projected, validate_pair
+from pipelines.defs.assets.handles import OWNERS, InputFiles, MatrixHandle
+from pipelines.defs.resources import Downloads, TrainingSource, now_and_then
+
+GROUP = "inputs"
+CHECK = "inputs_valid"
+
+
+def _refused(asset: str, error: InvalidDataError) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=CHECK,
+        passed=False,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=str(error),
+        metadata={"problem": error.message, "remedy": error.remedy},
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"numpy"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            CHECK,
+            asset="projected_embeddings",
+            blocking=True,
+            description="(N, 32), float32 or float64, finite, rows of length 1 within 1e-3.",
+        )
+    ],
+)
+def projected_embeddings(
+    context: dg.AssetExecutionContext, source: TrainingSource, downloads: Downloads
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[InputFiles]]:
+    """The short vectors, (N, 32), and with them both files of the source: generated, found or fetched."""
+    files = downloads.resolve(source.spec, context.log.info)
+    try:
+        rows = len(load_projected(files.projected))
+    except InvalidDataError as error:
+        yield _refused("projected_embeddings", error)
+        raise
+    yield dg.MaterializeResult(
+        value=InputFiles(projected=str(files.projected), cosines=str(files.cosines), source=files.name),
+        metadata={
+            "rows": rows,
+            "source": files.name,
+            "file": dg.MetadataValue.path(str(files.projected)),
+        },
+        data_version=dg.DataVersion(hashlib.sha256(files.projected.read_bytes()).hexdigest()),
+        check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True, metadata={"rows": rows})],
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"numpy"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            CHECK,
+            asset="cosine_matrix",
+            blocking=True,
+            description="Square, a row for each short vector, finite, within [-1, 1], diagonal 1, symmetric.",
+        )
+    ],
+)
+def cosine_matrix(
+    context: dg.AssetExecutionContext, projected_embeddings: InputFiles
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[MatrixHandle]]:
+    """The cosines between the originals, (N, N), read once as a stream to check and fingerprint them."""
+    files = SourceFiles(
+        Path(projected_embeddings.projected),
+        Path(projected_embeddings.cosines),
+        projected_embeddings.source,
+    )
+    try:
+        profile = validate_pair(files, progress=now_and_then(context.log.info))
+    except InvalidDataError as error:
+        yield _refused("cosine_matrix", error)
+        raise
+    yield dg.MaterializeResult(
+        value=MatrixHandle(path=str(files.cosines), rows=profile.rows, fingerprint=profile.fingerprint),
+        metadata={**_facts(profile), "file": dg.MetadataValue.path(str(files.cosines))},
+        data_version=dg.DataVersion(profile.fingerprint),
+        check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True, metadata=_facts(profile))],
+    )
+
+
+def _facts(profile: DataProfile) -> dict[str, int | float | str]:
+    return {
+        "rows": profile.rows,
+        "size_bytes": profile.cosine_bytes,
+        "mean_cosine": profile.mean_cosine,
+        "cosine_deviation": profile.cosine_deviation,
+        "lowest_cosine": profile.lowest_cosine,
+        "highest_cosine": profile.highest_cosine,
+        "fingerprint": profile.fingerprint,
+    }

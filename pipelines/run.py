@@ -1,0 +1,171 @@
+"""The training job in this process, for the command line and for programs: no web server, no daemon.
+
+The run is recorded below the data folder, so Dagster's UI on the same folder shows it beside its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
+
+import dagster as dg
+import stamina.instrumentation
+from pydantic import ValidationError
+
+from embup_core.errors import EmbupError, InputError, InvalidArtifactError, InvalidDataError, TrainingError
+from embup_core.scores_table import scores_table
+from pipelines.definitions import build_defs
+from pipelines.defs.assets.evaluation import open_evaluation
+from pipelines.defs.jobs import TRAIN_AND_PUBLISH
+from pipelines.instance import prepare_dagster_home
+from pipelines.protocol import wanted_candidates
+from pipelines.run_progress import ProgressReport
+from pipelines.settings import PipelineSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from embup_core.evaluation import Scores
+    from pipelines.protocol import Evaluation
+
+# What a failed check means to who called; a check not named here is a failed training.
+ERROR_OF_CHECK: dict[str, type[EmbupError]] = {
+    "coordinates_reproduce_cosines": InvalidDataError,
+    "artifact_reproduces_golden_outputs": InvalidArtifactError,
+}
+
+
+class ProgressCallback(Protocol):
+    """Called as training goes on: units of work done, units in all, and what is being done."""
+
+    def __call__(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Take note."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training brought.
+
+    Attributes
+    ----------
+    version
+        Of the published artifact.
+    champion
+        Name of the published decoder.
+    table
+        Column names and rows of text: scores on test rows of all candidates and baselines.
+    scores
+        The same as numbers, by name.
+    service
+        What became of the running service, in a sentence.
+    run_id
+        Of the run in Dagster's records.
+    """
+
+    version: str
+    champion: str
+    table: tuple[tuple[str, ...], list[tuple[str, ...]]]
+    scores: dict[str, Scores]
+    service: str
+    run_id: str
+
+
+def train_and_publish(
+    source: str,
+    registry: Path,
+    data: Path,
+    decoder: str = "auto",
+    progress: ProgressCallback | None = None,
+    *,
+    settings: PipelineSettings | None = None,
+) -> TrainingResult:
+    """Run the job `train_and_publish` in this process.
+
+    Parameters
+    ----------
+    source
+        ``sample``, a folder, or two URLs separated by a comma.
+    registry
+        Folder of published decoders.
+    data
+        Folder of downloads, intermediate results and Dagster's records.
+    decoder
+        ``auto`` or the name of one.
+    progress
+        Called as training goes on.
+    settings
+        The other settings; by default the EMBUP_* variables.
+
+    Raises
+    ------
+    InputError
+        `decoder` names none.
+    SourceError
+        The data cannot be had or is not what it should be; nothing is published.
+    TrainingError
+        A fit failed, or the champion is not good enough; nothing is published.
+    InvalidArtifactError
+        What was published does not load.
+    """
+    wanted_candidates(decoder)  # refused before anything is downloaded
+    settings = _with_arguments(settings, source=source, registry=registry, data=data, decoder=decoder)
+    # The default would print on standard output, which belongs to who called.
+    stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
+    job = build_defs(settings).resolve_job_def(TRAIN_AND_PUBLISH)
+    run_id = str(uuid4())
+    with dg.DagsterInstance.from_config(str(prepare_dagster_home(settings.data))) as instance:
+        report = ProgressReport(progress)
+        instance.add_event_listener(run_id, report)
+        try:
+            result = job.execute_in_process(
+                instance=instance,
+                run_id=run_id,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+        except EmbupError:
+            raise
+        except Exception as error:
+            _explain_failed_check(report, run_id)
+            raise TrainingError(
+                f"training stopped at {report.step or 'its start'}: {error}",
+                remedy=f"The whole story is in Dagster's records of run {run_id} in {settings.data}.",
+            ) from error
+    evaluation: Evaluation = open_evaluation(result.asset_value("evaluation"))
+    return TrainingResult(
+        version=result.asset_value("decoder_artifact").version,
+        champion=evaluation.champion,
+        table=scores_table(evaluation.reported),
+        scores=evaluation.reported,
+        service=report.service,
+        run_id=run_id,
+    )
+
+
+def _with_arguments(settings: PipelineSettings | None, **arguments: str | Path) -> PipelineSettings:
+    """The settings with some replaced; raises `InputError` for what an EMBUP_* variable cannot be."""
+    given: dict[str, Any] = {} if settings is None else settings.model_dump()
+    try:
+        return PipelineSettings(**given | arguments)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "EMBUP_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise InputError(
+            f"{name} cannot be {first['input']!r}: {first['msg']}.",
+            remedy="The settings are listed by `python -m pipelines.settings`.",
+        ) from error
+
+
+def _explain_failed_check(report: ProgressReport, run_id: str) -> None:
+    """Raise what the last failed check said, if one failed."""
+    for check in report.failed_checks:
+        kind = ERROR_OF_CHECK.get(check.check_name, TrainingError)
+        told = {name: value.value for name, value in check.metadata.items()}
+        raise kind(
+            str(
+                told.get(
+                    "problem", f"the check {check.check_name} of {check.asset_key.to_user_string()} failed"
+                )
+            ),
+            remedy=str(told.get("remedy", f"See run {run_id} in Dagster.")),
+        )

@@ -1,0 +1,77 @@
+"""Dagster's events of one run, told as progress: how much of the work is done, and what is being done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from pipelines.run import ProgressCallback
+
+# About how long steps take, as shares of a run on real data; a step not named here counts one unit.
+UNITS = {
+    "cosine_matrix": 3.0,
+    "coordinates": 5.0,
+    "decoder_linear": 2.0,
+    "decoder_linear_residual": 2.0,
+    "decoder_kriging": 2.0,
+    "decoder_mlp": 150.0,
+    "evaluation": 40.0,
+    "decoder_artifact": 3.0,
+}
+
+
+class ProgressReport:
+    """Listens to a run.
+
+    Parameters
+    ----------
+    callback
+        Told about each change, if given.
+
+    Attributes
+    ----------
+    step
+        What is being done.
+    failed_checks
+        Evaluations of checks that did not pass.
+    service
+        What became of the running service.
+    """
+
+    def __init__(self, callback: ProgressCallback | None) -> None:
+        self.step = ""
+        self.failed_checks: list[dg.AssetCheckEvaluation] = []
+        self.service = ""
+        self._callback = callback
+        self._total = sum(UNITS.values())
+        self._done = 0.0
+
+    def __call__(self, entry: dg.EventLogEntry) -> None:
+        """Take in one event."""
+        event = entry.dagster_event
+        if event is None:  # a line that an asset logged
+            self._tell(f"{self.step}: {entry.user_message}" if self.step else entry.user_message)
+            return
+        if event.event_type == dg.DagsterEventType.STEP_START:
+            self.step = event.step_key or ""
+            self._tell(self.step)
+        elif event.event_type == dg.DagsterEventType.STEP_SUCCESS:
+            self._done += UNITS.get(event.step_key or "", 0.0)
+            self._tell(self.step)
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation_data
+            if not evaluation.passed:
+                self.failed_checks.append(evaluation)
+        elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
+            self._note_service(event)
+
+    def _note_service(self, event: dg.DagsterEvent) -> None:
+        materialization = event.step_materialization_data.materialization
+        if materialization.asset_key == dg.AssetKey("upsampler_service"):
+            self.service = str(materialization.metadata["state"].value)
+
+    def _tell(self, note: str) -> None:
+        if self._callback is not None:
+            self._callback(self._done, self._total, note)

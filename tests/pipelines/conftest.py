@@ -1,0 +1,92 @@
+"""One ephemeral Dagster instance a test, settings that touch nothing outside the test's folder, fast fits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+
+from pipelines.definitions import build_defs
+from pipelines.defs.assets.handles import InputFiles, MatrixHandle, StagedResult
+from pipelines.settings import PipelineSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from embup_core.sources import SourceFiles
+
+FAST: dict[str, Any] = {
+    "ops": {
+        "decoder_mlp": {"config": {"epochs": 1}},
+        "evaluation": {"config": {"plotted_pairs": 500}},
+    },
+    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+}
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of the machine must not change what is tested, nor a proxy stand before 127.0.0.1."""
+    for name in PipelineSettings.model_fields:
+        monkeypatch.delenv(f"EMBUP_{name.upper()}", raising=False)
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+@pytest.fixture
+def dagster_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path / "dagster")) as instance:
+        yield instance
+
+
+@pytest.fixture
+def settings(tmp_path: Path, sample_source: SourceFiles) -> PipelineSettings:
+    return PipelineSettings(
+        source=str(sample_source.projected.parent),
+        registry=tmp_path / "registry",
+        data=tmp_path / "data",
+        service_url=NOWHERE,
+    )
+
+
+@pytest.fixture
+def run(
+    dagster_instance: dg.DagsterInstance, settings: PipelineSettings
+) -> Callable[..., dg.ExecuteInProcessResult]:
+    """Materialize the graph: ``run(selection="*", **settings)``."""
+
+    def materialize(selection: str = "*", **changes: Any) -> dg.ExecuteInProcessResult:
+        defs = build_defs(settings.model_copy(update=changes))
+        job = dg.define_asset_job("test", selection=selection)
+        resolved = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("test")
+        selected = {node.name for node in resolved.nodes}
+        config = {**FAST, "ops": {name: value for name, value in FAST["ops"].items() if name in selected}}
+        return resolved.execute_in_process(instance=dagster_instance, run_config=config, raise_on_error=False)
+
+    return materialize
+
+
+@pytest.fixture(scope="session")
+def inputs(sample_source: SourceFiles) -> InputFiles:
+    return InputFiles(
+        projected=str(sample_source.projected), cosines=str(sample_source.cosines), source="sample:600"
+    )
+
+
+@pytest.fixture(scope="session")
+def matrix_handle(sample_source: SourceFiles) -> MatrixHandle:
+    return MatrixHandle(path=str(sample_source.cosines), rows=600, fingerprint="f" * 64)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Callable[[Any], StagedResult]:
+    """Put an array where an asset would have put it."""
+    import numpy as np
+
+    def save(array: Any) -> StagedResult:
+        np.save(tmp_path / "staged.npy", array)
+        return StagedResult(path=str(tmp_path / "staged.npy"), version="1")
+
+    return save

@@ -1,0 +1,123 @@
+"""Each check passes on what is right and fails on what is not, with the numbers that say so.
+
+`inputs_valid` is made where the inputs are read; its two sides are in test_graph.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from embup_core.evaluation import PairScores, Scores
+from pipelines.defs import checks
+from pipelines.defs.assets.evaluation import EVALUATION_FILE
+from pipelines.defs.assets.handles import MatrixHandle, PublishedDecoder, StagedResult
+from pipelines.protocol import Evaluation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import dagster as dg
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from embup_core.registry import Registry
+
+    Stage = Callable[[Any], StagedResult]
+
+
+def told(result: dg.AssetCheckResult) -> dict[str, Any]:
+    return {name: getattr(value, "value", value) for name, value in result.metadata.items()}
+
+
+def check(definition: Any, *arguments: Any) -> dg.AssetCheckResult:
+    result: dg.AssetCheckResult = definition(*arguments)
+    return result
+
+
+def test_recovered_coordinates_pass(
+    stage: Stage, sample_coordinates: NDArray[np.float32], matrix_handle: MatrixHandle
+) -> None:
+    result = check(checks.coordinates_reproduce_cosines, stage(sample_coordinates), matrix_handle)
+    assert result.passed
+    assert told(result)["found"] <= 1e-5
+
+
+def test_coordinates_that_miss_the_cosines_fail(
+    stage: Stage, sample_coordinates: NDArray[np.float32], matrix_handle: MatrixHandle
+) -> None:
+    wrong = sample_coordinates.copy()
+    wrong[:, :40] = wrong[:, :40][:, ::-1] + 0.02
+    result = check(checks.coordinates_reproduce_cosines, stage(wrong), matrix_handle)
+    assert not result.passed
+    assert told(result)["found"] > told(result)["expected_at_most"] == 1e-4
+    assert told(result)["remedy"]
+
+
+def scores(r2: float, unit_norm_error: float = 1e-7) -> Scores:
+    pairs = PairScores(pairs=10, rmse=0.03, mae=0.02, bias=0.0, r2=r2, spearman=0.5)
+    return Scores(pairs, pairs, 0.4, unit_norm_error, 1.0)
+
+
+def staged_evaluation(tmp_path: Path, evaluation: Evaluation) -> StagedResult:
+    (tmp_path / EVALUATION_FILE).write_text(json.dumps(evaluation.to_json()))
+    return StagedResult(path=str(tmp_path), version="1")
+
+
+def evaluation(kriging: Scores, linear_residual: Scores) -> Evaluation:
+    both = {"kriging": kriging, "linear_residual": linear_residual}
+    return Evaluation("auto", {name: {} for name in both}, both, both, {})
+
+
+def test_a_champion_above_the_yardstick_passes(tmp_path: Path) -> None:
+    handle = staged_evaluation(tmp_path, evaluation(scores(0.5), scores(0.3)))
+    assert check(checks.champion_beats_linear_residual, handle).passed
+
+
+def test_a_champion_chosen_on_validation_that_loses_on_test_fails(tmp_path: Path) -> None:
+    lost = replace(
+        evaluation(scores(0.5), scores(0.3)), test={"kriging": scores(0.2), "linear_residual": scores(0.3)}
+    )
+    result = check(checks.champion_beats_linear_residual, staged_evaluation(tmp_path, lost))
+    assert not result.passed
+    assert told(result)["problem"].startswith("kriging reaches R2 0.200 on test rows, linear_residual 0.300")
+
+
+def test_the_yardstick_as_champion_of_all_fails(tmp_path: Path) -> None:
+    handle = staged_evaluation(tmp_path, evaluation(scores(0.2), scores(0.3)))
+    assert not check(checks.champion_beats_linear_residual, handle).passed
+
+
+def test_unit_rows_pass(tmp_path: Path) -> None:
+    handle = staged_evaluation(tmp_path, evaluation(scores(0.5), scores(0.3)))
+    assert check(checks.champion_rows_are_unit, handle).passed
+
+
+@pytest.mark.parametrize("error", [1e-5, float("nan")])
+def test_rows_that_are_not_unit_fail(tmp_path: Path, error: float) -> None:
+    handle = staged_evaluation(tmp_path, evaluation(scores(0.5, error), scores(0.3)))
+    assert not check(checks.champion_rows_are_unit, handle).passed
+
+
+def test_a_published_artifact_passes(registry: Registry) -> None:
+    handle = PublishedDecoder(version=registry.latest_version(), registry=str(registry.root))
+    assert check(checks.artifact_reproduces_golden_outputs, handle).passed
+
+
+def test_a_damaged_artifact_fails(registry: Registry, tmp_path: Path) -> None:
+    copied = tmp_path / "registry"
+    shutil.copytree(registry.root, copied)
+    version = registry.latest_version()
+    weights = copied / version / "decoder.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    handle = PublishedDecoder(version=version, registry=str(copied))
+    result = check(checks.artifact_reproduces_golden_outputs, handle)
+    assert not result.passed
+    assert "SHA-256" in told(result)["problem"]
