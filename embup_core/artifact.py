@@ -127,7 +127,7 @@ def decoder_from_bytes(name: str, settings: dict[str, Any], data: bytes) -> Deco
         for tensor, array in arrays.items():
             if array.dtype.kind != "f" or not np.isfinite(array).all():
                 raise InvalidArtifactError(
-                    f"Expected finite floats in tensor {tensor}, found {array.dtype} with values that are not.",
+                    f"Expected finite floats in tensor {tensor}, found {array.dtype} with others.",
                     remedy="Train again.",
                 )
         return DECODERS[name].from_arrays(settings, arrays)
@@ -139,7 +139,7 @@ def decoder_from_bytes(name: str, settings: dict[str, Any], data: bytes) -> Deco
 
 
 def content_hash(name: str, settings: dict[str, Any], data: bytes) -> str:
-    """SHA-256 over what decides every answer: decoder, settings, arrays. The time of writing is no part of it."""
+    """SHA-256 over what decides every answer: decoder, settings, arrays; not the time of writing."""
     described = json.dumps({"decoder": name, "settings": settings}, sort_keys=True).encode()
     return hashlib.sha256(described + hashlib.sha256(data).digest()).hexdigest()
 
@@ -148,7 +148,8 @@ def golden_inputs(projected: NDArray[np.float32], *, seed: int = 0) -> NDArray[n
     """Unit rows between pairs of training rows, none of which is one: float32, shape (4, 32)."""
     left, right = np.random.default_rng(seed).integers(0, len(projected), (2, _GOLDEN_ROWS))
     between = 0.7 * projected[left].astype(np.float64) + 0.3 * projected[right]
-    return (between / np.linalg.norm(between, axis=1, keepdims=True)).astype(np.float32)
+    unit: NDArray[np.float64] = between / np.linalg.norm(between, axis=1, keepdims=True)
+    return unit.astype(np.float32)
 
 
 def write_artifact(

@@ -91,11 +91,11 @@ class _PairSums:
         first = -self.pairs % self._every  # evenly spaced over all blocks
         self._ranked.append((predicted[first :: self._every].copy(), true[first :: self._every].copy()))
         self.pairs += len(error)
-        self._true += wide.sum()
-        self._true_squared += wide @ wide
-        self._error += error.sum()
-        self._error_squared += error @ error
-        self._error_absolute += np.abs(error).sum()
+        self._true += float(wide.sum())
+        self._true_squared += float(wide @ wide)
+        self._error += float(error.sum())
+        self._error_squared += float(error @ error)
+        self._error_absolute += float(np.abs(error).sum())
 
     def scores(self) -> PairScores:
         """Close the sums."""
@@ -159,15 +159,13 @@ def baselines(
     fit_rows: NDArray[np.int64],
     eval_rows: NDArray[np.int64],
 ) -> dict[str, Scores]:
-    """What needs no decoder: the mean cosine of the fitted rows for every pair, and the cosines of z themselves."""
+    """What needs no decoder: the fitted rows' mean cosine for every pair, and the cosines of z themselves."""
     total = coordinates[fit_rows].sum(axis=0, dtype=np.float64)
     n = len(fit_rows)
     mean_cosine = np.float32((total @ total - n) / (n * (n - 1)))
     return {
         "constant_mean": _score(None, None, matrix, fit_rows, eval_rows, constant=mean_cosine),
-        "projected_cosines": _score(
-            projected[eval_rows], projected[fit_rows], matrix, fit_rows, eval_rows
-        ),
+        "projected_cosines": _score(projected[eval_rows], projected[fit_rows], matrix, fit_rows, eval_rows),
     }
 
 
@@ -186,7 +184,7 @@ def sample_test_pairs(
     pairs: int = 200_000,
     seed: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """True and predicted cosines of random pairs of unseen rows, for plots: float32, shape (<= pairs,) each."""
+    """True and predicted cosines of random pairs of unseen rows: float32, shape (<= pairs,) each."""
     rng = np.random.default_rng(seed)
     left, right = rng.integers(0, len(eval_rows), (2, pairs))
     left, right = left[left != right], right[left != right]

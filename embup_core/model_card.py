@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 _CARD = """\
 # Decoder {version}
 
-**{name}**: {summary}. Turns {input_dims}-d projected embeddings into {output_dims}-d unit vectors whose cosines
-match those of the originals.
+**{name}**: {summary}. Turns {input_dims}-d projected embeddings into {output_dims}-d unit vectors whose
+cosines match those of the originals.
 
 ## Data
 
@@ -29,18 +29,19 @@ match those of the originals.
 
 {table}
 
-Baselines: `constant_mean` answers every pair with the mean cosine, `projected_cosines` with the cosine of the short
-vectors. Pairs of a row with itself are never counted. R2 = 1 - mean square error / variance of the true cosines.
+Baselines: `constant_mean` answers every pair with the mean cosine, `projected_cosines` with the cosine of the
+short vectors. Pairs of a row with itself are never counted. R2 = 1 - mean square error / variance of the true
+cosines.
 
 {plots}
 
 ## When not to use it
 
 - For vectors that another map made, or originals of another embedding model: the decoder knows one map only.
-- Where single answers must be exact. The map lost information; `confidence` (0 to 1) says how much of a vector is
-  known rather than filled in.
-- A good decoder makes inversion of private vectors easier. An artifact of the kriging decoder holds a rotated copy of
-  the training vectors: protect it like them.
+- Where single answers must be exact. The map lost information; `confidence` (0 to 1) says how much of a
+  vector is known rather than filled in.
+- A good decoder makes inversion of private vectors easier. An artifact of the kriging decoder holds a rotated
+  copy of the training vectors: protect it like them.
 
 ## Settings
 
@@ -50,7 +51,9 @@ vectors. Pairs of a row with itself are never counted. R2 = 1 - mean square erro
 """
 
 
-def render_model_card(manifest: Mapping[str, Any], evaluation: Mapping[str, Any], plots: Sequence[str]) -> str:
+def render_model_card(
+    manifest: Mapping[str, Any], evaluation: Mapping[str, Any], plots: Sequence[str]
+) -> str:
     """The card's text.
 
     Parameters

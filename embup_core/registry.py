@@ -1,8 +1,8 @@
 """The place of artifacts, with the pointer to the one in service.
 
-    <root>/<version>/…      immutable artifacts
-           LATEST           the version in service, one line
-           .staging-*       being written; never looked at
+<root>/<version>/…      immutable artifacts
+       LATEST           the version in service, one line
+       .staging-*       being written; never looked at
 """
 
 from __future__ import annotations

@@ -47,9 +47,7 @@ def markdown_table(scores: Mapping[str, Scores]) -> str:
         )
         return "| " + " | ".join([first, *rest]) + " |"
 
-    rule = "|" + "|".join(
-        "-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)
-    )
+    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths))
     return "\n".join([line(columns), rule + "|", *map(line, rows)])
 
 

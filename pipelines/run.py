@@ -15,11 +15,11 @@ from pydantic import ValidationError
 
 from embup_core.errors import EmbupError, InputError, InvalidArtifactError, InvalidDataError, TrainingError
 from embup_core.scores_table import scores_table
+from embup_core.selection import wanted_candidates
 from pipelines.definitions import build_defs
 from pipelines.defs.assets.evaluation import open_evaluation
 from pipelines.defs.jobs import TRAIN_AND_PUBLISH
 from pipelines.instance import prepare_dagster_home
-from pipelines.protocol import wanted_candidates
 from pipelines.run_progress import ProgressReport
 from pipelines.settings import PipelineSettings
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from embup_core.evaluation import Scores
-    from pipelines.protocol import Evaluation
+    from embup_core.selection import Evaluation
 
 # What a failed check means to who called; a check not named here is a failed training.
 ERROR_OF_CHECK: dict[str, type[EmbupError]] = {

@@ -1,11 +1,12 @@
-"""Fixtures that every package's tests share: a small sample, and a registry with one decoder trained on it."""
+"""Fixtures of all packages' tests: a small sample, and a registry with one decoder trained on it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pytest
+
 from embup_core.artifact import Provenance, golden_inputs
 from embup_core.coordinates import recover_coordinates
 from embup_core.cosine_matrix import CosineMatrix
@@ -14,16 +15,18 @@ from embup_core.registry import Registry
 from embup_core.sources import SampleParameters, SourceFiles, generate_sample
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from embup_core.upsampler import Upsampler
-    from numpy.typing import NDArray
 
 
 @pytest.fixture(scope="session")
 def sample_source(tmp_path_factory: pytest.TempPathFactory) -> SourceFiles:
     """The built-in sample with 600 rows."""
-    return generate_sample(tmp_path_factory.mktemp("sample"), parameters=SampleParameters(rows=600))
+    folder = tmp_path_factory.mktemp("sample")
+    return generate_sample(folder, parameters=SampleParameters(rows=600))
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +38,8 @@ def sample_matrix(sample_source: SourceFiles) -> CosineMatrix:
 @pytest.fixture(scope="session")
 def sample_projected(sample_source: SourceFiles) -> NDArray[np.float32]:
     """The sample's projected embeddings: float32, shape (600, 32)."""
-    return np.load(sample_source.projected)
+    projected: NDArray[np.float32] = np.load(sample_source.projected)
+    return projected
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +64,9 @@ def registry(
 def upsampler(registry: Registry) -> Upsampler:
     """The published decoder, loaded."""
     return registry.load()
+
+
+PublishAnother: TypeAlias = "Callable[[Registry, int], str]"
 
 
 @pytest.fixture
@@ -90,13 +97,3 @@ def publish_kriging(
             evaluation={"protocol": "none: a test's artifact"},
         ),
     ).version
-
-
-if TYPE_CHECKING:
-    from typing import Protocol
-
-    class PublishAnother(Protocol):
-        """Publish a decoder that differs by its seed."""
-
-        def __call__(self, target: Registry, seed: int) -> str:
-            """Return the version."""

@@ -26,7 +26,6 @@ from embup_core.text.parser import RAW_CHARACTERS, BadRow
 from embup_core.text.reader import Chunk, RowReader
 
 if TYPE_CHECKING:
-
     from embup_core.batch.spec import BatchSpec
 
 Float32Rows = npt.NDArray[np.float32]

@@ -55,8 +55,8 @@ class Decoder(ABC):
         rows
             float32, shape (n, 1536), unit rows, C-contiguous.
         confidence
-            float32, shape (n,): the squared length of the regression E[c | z] before it was completed to a unit
-            vector, between 0 (nothing known) and 1 (certain); NaN where the decoder does not know.
+            float32, shape (n,): the squared length of the regression E[c | z] before it was completed to a
+            unit vector, between 0 (nothing known) and 1 (certain); NaN where the decoder does not know.
         """
 
     def predict(self, projected: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -105,7 +105,8 @@ class KrigingDecoder(Decoder):
         """Decode; see `Decoder.predict_with_confidence`."""
         standardised = self.standardisation_(projected)
         index, offsets, squared = self.nearest_.query(standardised, self.neighbours)
-        kriged = self._kriging_weights(offsets, squared)[:, None, :] @ self.remainder_[index]  # (n, 1, mean_dims)
+        weights = self._kriging_weights(offsets, squared)
+        kriged = weights[:, None, :] @ self.remainder_[index]  # (n, 1, mean_dims)
         mean = self.trend_(standardised) + kriged[:, 0]
         return completed(mean, standardised, self.frequencies_)
 
@@ -114,16 +115,16 @@ class KrigingDecoder(Decoder):
     ) -> NDArray[np.float32]:
         """(K + nugget I)^-1 k for each query: float32, shape (n, neighbours).
 
-        `offsets` (n, k, 32) are neighbours minus query, `squared` (n, k) their squared lengths. Distances among
-        neighbours come from dot products of offsets: the query as origin keeps rounding small.
+        `offsets` (n, k, 32) are neighbours minus query, `squared` (n, k) their squared lengths. Distances
+        among neighbours come from dot products of offsets: the query as origin keeps rounding small.
         """
         between = squared[:, :, None] + squared[:, None, :] - 2 * (offsets @ offsets.transpose(0, 2, 1))
         rate = np.float32(-1 / self.length_scale)
         covariance = np.exp(rate * np.sqrt(np.maximum(between, 0)))  # (n, k, k)
         diagonal = np.arange(self.neighbours)
         covariance[:, diagonal, diagonal] = np.float32(1 + self.nugget)
-        weights: NDArray[np.float32] = np.linalg.solve(covariance, np.exp(rate * np.sqrt(squared))[:, :, None])
-        return weights[:, :, 0]
+        to_query = np.exp(rate * np.sqrt(squared))
+        return np.linalg.solve(covariance, to_query[:, :, None])[:, :, 0].astype(np.float32, copy=False)
 
     def settings(self) -> dict[str, Any]:
         """Hyper-parameters."""

@@ -1,10 +1,8 @@
-"""Ridge regression completed to unit length by an orthogonal residual: the least that a good decoder must beat."""
+"""Ridge regression completed to unit length by an orthogonal residual: what a good decoder must beat."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self
-
-import numpy as np
 
 from embup_core.decoders.base import INPUT_DIMS, OUTPUT_DIMS, Decoder, padded, require_shape
 from embup_core.decoders.residual import (
@@ -17,6 +15,7 @@ from embup_core.decoders.residual import (
 from embup_core.decoders.trend import TREND_ARRAYS, Trend
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # faiss picks another inner loop for blocks than for single queries, so a near tie at the last place may fall
-# either way. Asking for a few more and ranking them again row by row makes the answer independent of the block.
+# either way. Asking for a few more and ranking them again row by row makes the answer the same in any block.
 _SPARE = 8
 
 

@@ -1,10 +1,11 @@
-"""The length that a regression does not explain, filled with a direction that is orthogonal to everything else.
+"""The length that a regression does not explain, filled with a direction orthogonal to everything else.
 
-A regression mu(z) = E[c | z] is shorter than 1, because z does not determine c. Stretching it to length 1 would
-raise every cosine. Instead f(z) = [mu(z) ; sqrt(1 - |mu(z)|^2) r(z)], with r(z) of unit length and r(z).r(z')
-falling to 0 as z and z' move apart. Then f is unit by construction and f(z).f(z') is mu(z).mu(z') for distinct
-inputs: the mean-square-optimal prediction of the cosine. r is made of random Fourier features [cos(Wz), sin(Wz)]
-(Rahimi & Recht, 2007): their length is exactly 1 and their dot product is close to a Gaussian kernel.
+A regression mu(z) = E[c | z] is shorter than 1, because z does not determine c. Stretching it to length 1
+would raise every cosine. Instead f(z) = [mu(z) ; sqrt(1 - |mu(z)|^2) r(z)], with r(z) of unit length and
+r(z).r(z') falling to 0 as z and z' move apart. Then f is unit by construction and f(z).f(z') is mu(z).mu(z')
+for distinct inputs: the mean-square-optimal prediction of the cosine. r is made of random Fourier features
+[cos(Wz), sin(Wz)] (Rahimi & Recht, 2007): their length is exactly 1 and their dot product is close to a
+Gaussian kernel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A linear map that does not extrapolate: ridge regression that returns to the mean beyond the training rows."""
+"""A linear map that does not extrapolate: beyond the training rows it returns to the mean."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def fit_ridge(
 class Trend:
     """Ridge regression from standard units of z, up to the farthest training row.
 
-    Beyond, a linear map would soon be longer than the unit vectors it predicts, and look certain where nothing is
-    known. So at a distance r > reach it answers as at reach^2 / r: the farther, the nearer to the mean.
+    Beyond, a linear map would soon be longer than the unit vectors it predicts, and look certain where
+    nothing is known. So at a distance r > reach it answers as at reach^2 / r: farther out is nearer to the
+    mean.
 
     Attributes
     ----------

@@ -11,6 +11,7 @@ import dagster as dg
 from embup_core.coordinates import reconstruction_error
 from embup_core.errors import ArtifactError
 from embup_core.registry import Registry
+from embup_core.selection import UNIT_TOLERANCE, YARDSTICK
 from pipelines.defs.assets.evaluation import open_evaluation
 from pipelines.defs.assets.handles import (
     MatrixHandle,
@@ -19,7 +20,6 @@ from pipelines.defs.assets.handles import (
     open_coordinates,
     open_matrix,
 )
-from pipelines.protocol import UNIT_TOLERANCE, YARDSTICK
 
 COSINE_TOLERANCE = 1e-4
 SAMPLED_PAIRS = 10_000

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from embup_core.registry import Registry
+from embup_core.selection import wanted_candidates
 from embup_core.sources import SourceFiles, resolve_source
-from pipelines.protocol import wanted_candidates
 from pipelines.settings import PipelineSettings
 from pipelines.staging import StagingArea
 

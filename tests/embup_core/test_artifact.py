@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from embup_core.artifact import content_hash, decoder_bytes, golden_inputs, load_artifact
 from embup_core.decoders.linear import LinearDecoder
 from embup_core.errors import InvalidArtifactError
@@ -43,7 +44,9 @@ def test_it_holds_what_the_format_says(folder: Path) -> None:
     assert manifest["libraries"]["numpy"] == np.__version__
 
 
-def test_loading_gives_the_same_answers(folder: Path, registry: Registry, sample_projected: np.ndarray) -> None:
+def test_loading_gives_the_same_answers(
+    folder: Path, registry: Registry, sample_projected: np.ndarray
+) -> None:
     np.testing.assert_array_equal(
         load_artifact(folder).decoder.predict(sample_projected),
         registry.load_artifact().decoder.predict(sample_projected),

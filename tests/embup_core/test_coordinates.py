@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from embup_core.coordinates import reconstruction_error, recover_coordinates
 from embup_core.cosine_matrix import CosineMatrix
 from embup_core.errors import InvalidDataError
@@ -16,7 +17,8 @@ def matrix_of(folder: Path, originals: np.ndarray) -> CosineMatrix:
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    made: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return made
 
 
 def test_every_cosine_comes_back_from_a_few_landmarks(tmp_path: Path) -> None:

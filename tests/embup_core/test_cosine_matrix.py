@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from embup_core.cosine_matrix import CosineMatrix
 from embup_core.errors import InvalidDataError, SourceUnavailableError
 

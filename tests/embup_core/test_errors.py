@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+
 from embup_core import errors
 
 

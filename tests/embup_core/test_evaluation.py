@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
+
 from embup_core.cosine_matrix import CosineMatrix
 from embup_core.decoders.kriging import KrigingDecoder
 from embup_core.evaluation import baselines, evaluate_decoder, predict_in_blocks, sample_test_pairs
 from embup_core.plots import cosine_hexbin
 from embup_core.row_split import RowSplit, split_rows
 from embup_core.scores_table import COLUMNS, markdown_table, scores_table
-from scipy.stats import spearmanr
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +20,7 @@ def split() -> RowSplit:
 
 
 @pytest.fixture(scope="module")
-def decoder(
-    split: RowSplit, sample_projected: np.ndarray, sample_coordinates: np.ndarray
-) -> KrigingDecoder:
+def decoder(split: RowSplit, sample_projected: np.ndarray, sample_coordinates: np.ndarray) -> KrigingDecoder:
     return KrigingDecoder().fit(sample_projected[split.fit_rows], sample_coordinates[split.fit_rows])
 
 
@@ -44,11 +43,11 @@ def test_scores_agree_with_the_definitions_written_out(
         np.testing.assert_allclose(found.mae, np.abs(p - t).mean(), rtol=1e-4)
         np.testing.assert_allclose(found.bias, (p - t).mean(), atol=1e-6)
         np.testing.assert_allclose(found.r2, 1 - ((p - t) ** 2).mean() / t.var(), atol=1e-4)
-        np.testing.assert_allclose(found.spearman, spearmanr(p, t).statistic, atol=1e-3)
+        assert found.spearman == pytest.approx(spearmanr(p, t).statistic, abs=1e-3)
     shared = [
         len(set(np.argsort(-predicted[i, fit])[:10]) & set(np.argsort(-true[i, fit])[:10])) for i in test
     ]
-    np.testing.assert_allclose(scores.overlap_at_10, np.mean(shared) / 10)
+    assert scores.overlap_at_10 == pytest.approx(np.mean(shared) / 10)
     assert scores.unit_norm_error is not None
     assert scores.unit_norm_error < 1e-6
 
@@ -106,9 +105,11 @@ def test_the_table_lines_up_and_ends_with_the_best(
     sample_coordinates: np.ndarray,
     sample_matrix: CosineMatrix,
 ) -> None:
-    rows = {"fit_rows": split.fit_rows, "eval_rows": split.test}
-    scores = {"kriging": evaluate_decoder(decoder, sample_projected, sample_matrix, **rows)}
-    scores |= baselines(sample_projected, sample_coordinates, sample_matrix, **rows)
+    fit, test = split.fit_rows, split.test
+    scores = {
+        "kriging": evaluate_decoder(decoder, sample_projected, sample_matrix, fit_rows=fit, eval_rows=test)
+    }
+    scores |= baselines(sample_projected, sample_coordinates, sample_matrix, fit_rows=fit, eval_rows=test)
     columns, cells = scores_table(scores)
     assert columns == COLUMNS
     assert [row[0] for row in cells][-1] == "kriging"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pytest
+
 from embup_core import registry as registry_module
 from embup_core.errors import InvalidArtifactError, NoArtifactError
 from embup_core.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import PublishAnother
+    PublishAnother: TypeAlias = Callable[[Registry, int], str]
 
 
 def test_an_empty_registry_says_what_to_run(tmp_path: Path) -> None:
@@ -31,7 +33,8 @@ def test_the_last_published_is_in_service_and_earlier_ones_stay(
     assert registry.latest_version() == second
     assert registry.load().version == second
     assert registry.load(first).version == first
-    assert {(info.version, info.is_latest) for info in registry.versions()} == {(first, False), (second, True)}
+    listed = {(info.version, info.is_latest) for info in registry.versions()}
+    assert listed == {(first, False), (second, True)}
 
 
 def test_versions_are_newest_first(registry: Registry) -> None:
@@ -76,7 +79,9 @@ def test_a_folder_without_manifest_is_passed_over(tmp_path: Path, publish_anothe
     assert [info.version for info in registry.versions()] == [version]
 
 
-def test_the_same_bytes_in_give_the_same_content_hash(tmp_path: Path, publish_another: PublishAnother) -> None:
+def test_the_same_bytes_in_give_the_same_content_hash(
+    tmp_path: Path, publish_another: PublishAnother
+) -> None:
     first = publish_another(Registry(tmp_path / "a"), 5)
     second = publish_another(Registry(tmp_path / "b"), 5)
     assert first[-8:] == second[-8:]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from embup_core.errors import TrainingError
 from embup_core.row_split import split_rows
 

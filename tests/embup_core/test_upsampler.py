@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+
 from embup_core.errors import InputError
 from embup_core.registry import Registry
 from embup_core.upsampler import Upsampler

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from embup_core.evaluation import PairScores, Scores
+from embup_core.selection import Evaluation
 from pipelines.defs import checks
 from pipelines.defs.assets.evaluation import EVALUATION_FILE
 from pipelines.defs.assets.handles import MatrixHandle, PublishedDecoder, StagedResult
-from pipelines.protocol import Evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

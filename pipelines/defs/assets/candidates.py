@@ -12,6 +12,7 @@ from pydantic import Field
 
 from embup_core.decoders import DECODERS, Decoder
 from embup_core.decoders.mlp import MlpDecoder
+from embup_core.selection import Candidate
 from embup_core.sources import load_projected
 from pipelines.defs.assets.handles import (
     OWNERS,
@@ -23,7 +24,6 @@ from pipelines.defs.assets.handles import (
     open_split,
 )
 from pipelines.defs.resources import CandidateChoice, StagingRoot, now_and_then
-from pipelines.protocol import Candidate
 from pipelines.staging import version_of
 
 GROUP = "decoders"

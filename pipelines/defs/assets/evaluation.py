@@ -11,6 +11,7 @@ from pydantic import Field
 from embup_core.evaluation import Scores, baselines, evaluate_decoder, sample_test_pairs
 from embup_core.plots import cosine_hexbin
 from embup_core.scores_table import markdown_table, scores_table
+from embup_core.selection import Candidate, Evaluation
 from embup_core.sources import load_projected
 from pipelines.defs.assets.handles import (
     OWNERS,
@@ -23,7 +24,6 @@ from pipelines.defs.assets.handles import (
     open_split,
 )
 from pipelines.defs.resources import CandidateChoice, StagingRoot
-from pipelines.protocol import Candidate, Evaluation
 from pipelines.staging import version_of
 
 EVALUATION_FILE = "evaluation.json"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from embup_core.decoders import DECODERS, Decoder
 from embup_core.decoders.kriging import KrigingDecoder
 from embup_core.decoders.mlp import MlpDecoder
@@ -20,7 +21,7 @@ def fitted(
 
 def test_rows_are_unit_float32_and_contiguous(fitted: Decoder, sample_projected: np.ndarray) -> None:
     rows, confidence = fitted.predict_with_confidence(sample_projected)
-    assert (rows.dtype, rows.shape, confidence.shape) == (np.float32, (600, 1536), (600,))
+    assert (rows.dtype.name, rows.shape, confidence.shape) == ("float32", (600, 1536), (600,))
     assert rows.flags.c_contiguous
     np.testing.assert_allclose(np.linalg.norm(rows.astype(np.float64), axis=1), 1, atol=1e-6)
 
@@ -59,7 +60,8 @@ def test_misshapen_arrays_are_refused(fitted: Decoder) -> None:
 def off_diagonal_error(decoder: Decoder, projected: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
     rows = decoder.predict(projected[500:])
     above = np.triu_indices(len(rows), 1)
-    return (rows @ rows.T - coordinates[500:] @ coordinates[500:].T)[above]
+    error: np.ndarray = rows @ rows.T - coordinates[500:] @ coordinates[500:].T
+    return error[above]
 
 
 def test_normalising_a_regression_raises_cosines_and_the_residual_does_not(
@@ -106,6 +108,8 @@ def test_kriging_needs_as_many_rows_as_neighbours(
 
 def test_the_perceptron_learns(sample_projected: np.ndarray, sample_coordinates: np.ndarray) -> None:
     epochs: list[int] = []
-    decoder = MlpDecoder(epochs=15, batch_rows=100, on_epoch=epochs.append).fit(sample_projected, sample_coordinates)
+    decoder = MlpDecoder(epochs=15, batch_rows=100, on_epoch=epochs.append).fit(
+        sample_projected, sample_coordinates
+    )
     assert decoder.losses_[-1] < decoder.losses_[0] / 2
     assert epochs == list(range(1, 16))

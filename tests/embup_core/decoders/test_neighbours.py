@@ -1,9 +1,10 @@
 """Neighbours are exact and do not depend on the block they were asked in."""
 
 import numpy as np
-from embup_core.decoders.neighbours import NearestRows
 from hypothesis import given
 from hypothesis import strategies as st
+
+from embup_core.decoders.neighbours import NearestRows
 
 
 def test_they_are_the_nearest_in_order() -> None:

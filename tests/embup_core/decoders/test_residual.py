@@ -1,6 +1,7 @@
 """The residual completes to unit length and leaves cosines of distinct inputs alone."""
 
 import numpy as np
+
 from embup_core.decoders.residual import Standardisation, completed, principal_axes, residual_frequencies
 
 
