@@ -6,22 +6,19 @@ import asyncio
 import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Response, get, post
 from litestar.di import NamedDependency
-from litestar.enums import RequestEncodingType
 from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import Example
-from litestar.params import BodyKwarg, FromPath, HeaderParameter, QueryParameter
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from embup_core.batch import BatchSpec, check_request
-from serving import examples
 from serving.jobs.model import BriefStatus, JobRecord, JobRequest, Phase
 from serving.jobs.paths import resolve_input, resolve_output
-from serving.openapi import problems
+from serving.openapi import DescribedOperation, problems
 from serving.problems import require_json
 from serving.schemas import BatchAccepted, BatchError, BatchList, BatchRequest, BatchStatus
 from serving.services import Services
@@ -29,7 +26,7 @@ from serving.services import Services
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from serving.jobs.engine import LiveJob
+    from serving.jobs.live import LiveJob
 
 HEARTBEAT_S = 10.0
 EVENT_GAP_S = 0.1  # between two events of a stream, so that a burst of changes is one event
@@ -43,6 +40,8 @@ class BatchController(Controller):
 
     @post(
         status_code=202,
+        guards=[require_json],
+        operation_class=DescribedOperation,
         operation_id="submitBatch",
         summary="Submit a batch",
         response_description="Accepted and stored: it survives a crash of the service.",
@@ -50,14 +49,7 @@ class BatchController(Controller):
     )
     async def submit(
         self,
-        request: Request[Any, Any, Any],
-        data: Annotated[
-            BatchRequest,
-            BodyKwarg(
-                media_type=RequestEncodingType.JSON,
-                examples=[Example(summary="a file in the data folder", value=examples.BATCH_REQUEST)],
-            ),
-        ],
+        data: JSONBody[BatchRequest],
         services: NamedDependency[Services],
         idempotency_key: Annotated[
             str | None,
@@ -75,7 +67,6 @@ class BatchController(Controller):
         folders, an output that exists (unless `overwrite`), an output folder that is missing or not
         writable, too little space, an output another live batch writes to.
         """
-        require_json(request.content_type[0])
         roots = services.settings.batch_roots
         loop = asyncio.get_running_loop()
         wanted = await loop.run_in_executor(services.file_executor, _resolved, data, roots)
@@ -126,9 +117,10 @@ class BatchController(Controller):
 
     @get(
         "/{batch_request_id:str}",
+        operation_class=DescribedOperation,
         operation_id="getBatch",
         summary="Where a batch stands",
-        responses=problems(404),
+        responses=problems(400, 404),
     )
     async def status(
         self, batch_request_id: FromPath[str], services: NamedDependency[Services]
@@ -141,7 +133,7 @@ class BatchController(Controller):
         status_code=202,
         operation_id="cancelBatch",
         summary="Cancel a batch",
-        responses=problems(404, 409),
+        responses=problems(400, 404, 409),
     )
     async def cancel(
         self, batch_request_id: FromPath[str], services: NamedDependency[Services]
@@ -157,7 +149,7 @@ class BatchController(Controller):
         summary="Follow a batch",
         media_type="text/event-stream",
         response_description="Server-sent events named `status`, each with the batch's status as JSON.",
-        responses=problems(404)
+        responses=problems(400, 404)
         | {
             200: ResponseSpec(
                 BatchStatus,

@@ -105,7 +105,7 @@ class HotModel:
             except ArtifactError as error:
                 self.failures += 1
                 self.failure = LoadFailure(datetime.now(UTC), error.message, error.remedy)
-                log.exception("the latest decoder cannot be used", in_service=before)
+                log.warning("the latest decoder cannot be used", in_service=before, error=str(error))
                 raise
             self._current = upsampler
             self.failure = None

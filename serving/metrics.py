@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from litestar.plugins.prometheus import PrometheusConfig, PrometheusController
@@ -10,14 +11,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
-    from litestar import Litestar
     from prometheus_client.metrics_core import Metric
 
     from serving.services import Services
-
-from contextlib import asynccontextmanager
 
 
 class MetricsController(PrometheusController):
@@ -87,10 +85,10 @@ def request_metrics() -> PrometheusConfig:
     return PrometheusConfig(app_name="embup", prefix="embup_http", group_path=True)
 
 
-@asynccontextmanager
-async def collecting(app: Litestar) -> AsyncIterator[None]:
-    """Register the service's own metrics for as long as the application runs."""
-    collector = ServiceCollector(app.state.services)
+@contextmanager
+def collecting(services: Services) -> Iterator[None]:
+    """Register the service's own metrics for as long as it runs."""
+    collector = ServiceCollector(services)
     REGISTRY.register(collector)
     try:
         yield

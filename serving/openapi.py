@@ -25,6 +25,7 @@ from litestar.openapi.spec import (
     OpenAPIResponse,
     OpenAPIType,
     Operation,
+    RequestBody,
     Schema,
     Tag,
 )
@@ -50,7 +51,8 @@ be to those of the originals.
 * **Realtime**: `POST /v1/upsample`. A running batch is paused while a realtime request is in flight.
 * **Batches**: `POST /v1/batches` takes the paths of a text file in and a text file out, on the service's
   machine. Relative paths start at the first folder of `EMBUP_BATCH_ROOTS` (by default the data folder),
-  and every path must lie in one of those folders after links are followed. The output appears when it is complete.
+  and every path must lie in one of those folders after links are followed. The output appears when it is
+  complete.
 * **Errors** are problem+json (RFC 9457): `detail` says what was expected and found, `remedy` what to do.
 """
 
@@ -107,35 +109,65 @@ def docs_asset(name: FromPath[str]) -> Response[bytes]:
 
 
 @dataclass
-class UpsampleOperation(Operation):
-    """Adds what a handler's annotations cannot say: the second media type, and the examples of answers."""
+class DescribedOperation(Operation):
+    """Adds the examples, by operation id, where the page offers them to be tried and read."""
+
+    def __post_init__(self) -> None:
+        """Complete the description of the request and of the answer."""
+        operation_id = self.operation_id or ""
+        if isinstance(self.request_body, RequestBody) and operation_id in examples.REQUESTS:
+            _exemplify(self.request_body.content["application/json"], examples.REQUESTS[operation_id])
+        if operation_id in examples.ANSWERS:
+            _exemplify(self.answer("application/json"), examples.ANSWERS[operation_id])
+
+    def answer(self, media_type: str) -> OpenAPIMediaType:
+        """Give the description of the successful answer's body."""
+        content = self.success.content
+        if content is None:
+            raise TypeError(f"{self.operation_id} has no answer")
+        return content[media_type]
+
+    @property
+    def success(self) -> OpenAPIResponse:
+        """The description of the successful answer."""
+        found = next(answer for status, answer in (self.responses or {}).items() if status.startswith("2"))
+        if not isinstance(found, OpenAPIResponse):
+            raise TypeError(f"{self.operation_id} refers to its answer")
+        return found
+
+
+@dataclass
+class UpsampleOperation(DescribedOperation):
+    """Adds the second media type of the answer."""
 
     raw_headers: ClassVar[dict[str, str]] = {
-        "Embup-Model-Version": "Version of the decoder that answered.",
-        "Embup-Rows": "Rows in the body.",
-        "Embup-Dims": "Numbers in a row.",
-        "Embup-Confidence": "The rows' confidences, separated by commas.",
+        "Embup-Model-Version": "Version of the decoder that answered; on raw answers.",
+        "Embup-Rows": "Rows in the body; on raw answers.",
+        "Embup-Dims": "Numbers in a row; on raw answers.",
+        "Embup-Confidence": "The rows' confidences, separated by commas; on raw answers.",
     }
 
     def __post_init__(self) -> None:
-        """Complete the description of the 200 answer."""
-        answer = (self.responses or {}).get("200")
-        if not isinstance(answer, OpenAPIResponse) or answer.content is None:
-            return
-        answer.content["application/json"].examples = {
-            "one": Example(summary="one embedding, shortened to 3 of 1536 numbers", value=examples.ONE_ANSWER)
-        }
-        answer.content["application/octet-stream"] = OpenAPIMediaType(
-            schema=Schema(
-                type=OpenAPIType.STRING,
-                content_media_type="application/octet-stream",
-                description="Rows of little-endian float32, one after the other.",
+        """Complete the description of the answer."""
+        super().__post_init__()
+        success = self.success
+        success.content = (success.content or {}) | {
+            "application/octet-stream": OpenAPIMediaType(
+                schema=Schema(
+                    type=OpenAPIType.STRING,
+                    content_media_type="application/octet-stream",
+                    description="Rows of little-endian float32, one after the other.",
+                )
             )
-        )
-        answer.headers = {
+        }
+        success.headers = {
             name: OpenAPIHeader(description=text, schema=Schema(type=OpenAPIType.STRING))
             for name, text in self.raw_headers.items()
         }
+
+
+def _exemplify(described: OpenAPIMediaType, found: Mapping[str, Any]) -> None:
+    described.examples = {name: Example(summary=name, value=value) for name, value in found.items()}
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:

@@ -24,12 +24,13 @@ from embup_core.errors import (
     OutputError,
     UnknownJobError,
 )
-
 from serving.jobs.model import BriefStatus, OnBadRow, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from litestar.connection import ASGIConnection
+    from litestar.handlers import BaseRouteHandler
     from litestar.types import ExceptionHandlersMap
 
 log = structlog.get_logger("embup.serving")
@@ -270,21 +271,21 @@ def exception_handlers() -> ExceptionHandlersMap:
     return handlers
 
 
-def require_json(media_type: str) -> None:
+def require_json(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Refuse a body that does not say it is JSON: any web page may post text/plain to a local service.
 
     Raises
     ------
     ProblemError
-        415, when `media_type` is something else than application/json.
+        415, when the media type is another than application/json, or none is given.
     """
-    if media_type != MediaType.JSON:
+    found = connection.headers.get("content-type", "none")
+    if found.partition(";")[0].strip().lower() != MediaType.JSON:
         kind, title = _TITLES[415]
-        found = f"found {media_type}" if media_type else "found none"
         raise ProblemError(
             415,
             kind,
             title,
-            f"Expected a body of the media type application/json, {found}.",
+            f"Expected a body of the media type application/json, found {found}.",
             remedy="Send the header `Content-Type: application/json`.",
         )

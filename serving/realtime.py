@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import numpy as np
 from litestar import Controller, MediaType, Request, Response, post
 from litestar.di import NamedDependency
-from litestar.enums import RequestEncodingType, ScopeType
+from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
-from litestar.openapi.spec import Example
-from litestar.params import BodyKwarg
+from litestar.params import JSONBody
 
 from embup_core.errors import InputError
 from embup_core.text import format_json_row, format_json_rows
-from serving import examples
 from serving.openapi import UpsampleOperation, problems
 from serving.problems import Problem, ProblemError, problem_response, problem_type, require_json
 from serving.schemas import UpsampleAnswer, UpsampleRequest
@@ -46,6 +44,10 @@ class RealtimePriority(ASGIMiddleware):
     def __init__(self, services: Services) -> None:
         self._gate = services.gate
         self._deadline_s = services.settings.realtime_deadline_s
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        """Stay one: Litestar copies a router and what hangs on it, and a copied gate guards nothing."""
+        return self
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Wait for the body's first byte, then for the gate, then answer."""
@@ -93,6 +95,7 @@ class RealtimeController(Controller):
 
     @post(
         status_code=200,
+        guards=[require_json],
         operation_class=UpsampleOperation,
         operation_id="upsample",
         summary="Upsample one embedding, or up to 256",
@@ -102,20 +105,10 @@ class RealtimeController(Controller):
     async def upsample(
         self,
         request: Request[Any, Any, Any],
-        data: Annotated[
-            UpsampleRequest,
-            BodyKwarg(
-                media_type=RequestEncodingType.JSON,
-                examples=[
-                    Example(summary="one embedding", value=examples.ONE_REQUEST),
-                    Example(summary="several embeddings", value=examples.MANY_REQUEST),
-                ],
-            ),
-        ],
+        data: JSONBody[UpsampleRequest],
         services: NamedDependency[Services],
     ) -> Response[UpsampleAnswer]:
         """Answer JSON, or raw little-endian float32 rows when `Accept` asks for application/octet-stream."""
-        require_json(request.content_type[0])
         upsampler = services.model.current()
         single, rows = _rows(data, services.settings.max_realtime_rows, upsampler.input_dims)
         raw = OCTET_STREAM in request.headers.get("accept", "")

@@ -19,43 +19,47 @@ class ServingSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="EMBUP_", frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    registry: Path = Field(Path("data/registry"), description="Folder of published decoders.")
-    data: Path = Field(Path("data"), description="Folder of the job database and of its published history.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    registry: Path = Field(default=Path("data/registry"), description="Folder of published decoders.")
+    data: Path = Field(
+        default=Path("data"), description="Folder of the job database and of its published history."
+    )
     batch_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
-        (),
+        default=(),
         description=(
             f"Folders in which batch files may lie, separated by `{os.pathsep}`. Relative paths of a batch "
             "request start at the first. Empty: the data folder, then the working directory."
         ),
     )
     chunk_rows: int = Field(
-        64,
+        default=16,
         ge=2,
         le=4096,
         description="Rows of one slice of batch work; a realtime request waits for at most one slice.",
     )
     slice_budget_ms: float = Field(
-        50.0,
+        default=50.0,
         gt=0,
         le=1000,
         description="How long the batch works between two looks at the event loop while nobody waits, in ms.",
     )
     checkpoint_interval_s: float = Field(
-        1.0,
+        default=1.0,
         ge=0.05,
         le=600,
         description="Seconds between two durable checkpoints of a batch: what a crash costs at most.",
     )
     max_realtime_rows: int = Field(
-        256, ge=1, le=4096, description="Most rows that one realtime request may carry."
+        default=256, ge=1, le=4096, description="Most rows that one realtime request may carry."
     )
     max_body_bytes: int = Field(
-        1_048_576, ge=1024, description="Longest request body that is read, in bytes; longer ones get a 413."
+        default=1_048_576,
+        ge=1024,
+        description="Longest request body that is read, in bytes; longer ones get a 413.",
     )
     realtime_deadline_s: float = Field(
-        10.0,
+        default=10.0,
         gt=0,
         description=(
             "Seconds in which a realtime request must have sent its body and taken its answer. "
@@ -63,18 +67,26 @@ class ServingSettings(BaseSettings):
         ),
     )
     shutdown_s: float = Field(
-        8.0, gt=0, le=60, description="Seconds that requests in flight get to finish when the service stops."
+        default=8.0,
+        gt=0,
+        le=60,
+        description="Seconds that requests in flight get to finish when the service stops.",
     )
     switch_interval_ms: float = Field(
-        0.5,
+        default=0.5,
         gt=0,
         le=100,
         description="How often Python threads take turns, in ms; short, so that the batch thread cannot hog.",
     )
-    log_format: Literal["console", "json"] = Field("console", description="How log lines are written.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="How log lines are written."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level logged."
+    )
     access_log: bool = Field(
-        False, description="Log a line for each request: method, path, status, milliseconds. Never a body."
+        default=False,
+        description="Log a line for each request: method, path, status, milliseconds. Never a body.",
     )
 
     @field_validator("batch_roots", mode="before")

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from litestar import Litestar, Router
-from litestar.datastructures import State
 from litestar.di import Provide
 
 from serving.batches import BatchController
@@ -29,18 +28,18 @@ def assemble(services: Services) -> Litestar:
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
         async with services.running():
-            yield
+            with collecting(services):
+                yield
 
     realtime = Router("/", route_handlers=[RealtimeController], middleware=[RealtimePriority(services)])
     return Litestar(
         [realtime, BatchController, ModelController, HealthController, MetricsController, home, docs_asset],
         dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
         exception_handlers=exception_handlers(),
-        lifespan=[running, collecting],
+        lifespan=[running],
         logging_config=None,
         middleware=[request_metrics().middleware],
         openapi_config=openapi_config(),
         request_max_body_size=services.settings.max_body_bytes,
         signature_types=[Services],
-        state=State({"services": services}),
     )

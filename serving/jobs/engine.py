@@ -31,6 +31,7 @@ from embup_core.errors import (
     JobError,
     NoArtifactError,
 )
+from serving.jobs.live import AttemptClock, LiveJob
 from serving.jobs.model import JobRecord, Phase, Progress
 
 if TYPE_CHECKING:
@@ -49,18 +50,6 @@ log = structlog.get_logger("embup.serving.jobs")
 T = TypeVar("T")
 
 RETRY_S = 5.0  # after the database or the registry failed: long enough for a disk to be cleared
-RATE_MEMORY = 0.3  # weight of the newest checkpoint in the moving rate
-
-
-class LiveJob(msgspec.Struct):
-    """What is known of the running job beyond its record; lost with the process and not missed."""
-
-    batch_request_id: str
-    paused: bool = False
-    paused_s: float = 0.0
-    pause_count: int = 0
-    rows_per_second: float | None = None
-    bytes_per_second: float | None = None
 
 
 class BatchEngine:
@@ -227,7 +216,7 @@ class BatchEngine:
         job_id = job.batch_request_id
         live = self.live
         assert live is not None  # noqa: S101 - set by the one caller
-        clock = _AttemptClock(job)
+        clock = AttemptClock(job)
         more = True
         while more and not self.stopping and job_id not in self._cancelled:
             due = time.perf_counter() + self._settings.checkpoint_interval_s
@@ -255,7 +244,7 @@ class BatchEngine:
             self.rows_total += run.rows - rows
             return more
 
-    async def _checkpoint(self, job_id: str, run: BatchRun, live: LiveJob, clock: _AttemptClock) -> None:
+    async def _checkpoint(self, job_id: str, run: BatchRun, live: LiveJob, clock: AttemptClock) -> None:
         checkpoint = await self._in_thread(run.sync)
         clock.measure(live, rows=checkpoint.rows, bytes_done=checkpoint.input_offset)
         progress = Progress(
@@ -326,33 +315,6 @@ class BatchEngine:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
-
-
-class _AttemptClock:
-    """Measures one attempt: its time on top of earlier ones, and how fast it is."""
-
-    def __init__(self, job: JobRecord) -> None:
-        self._earlier_s = job.running_s
-        self._started = self._last = time.perf_counter()
-        self._rows = job.num_records_processed
-        self._bytes = job.bytes_done
-
-    @property
-    def running_s(self) -> float:
-        """Seconds of all attempts so far, pauses included."""
-        return self._earlier_s + time.perf_counter() - self._started
-
-    def measure(self, live: LiveJob, *, rows: int, bytes_done: int) -> None:
-        """Update the moving rates with the rows and bytes since the last call."""
-        now = time.perf_counter()
-        elapsed = max(now - self._last, 1e-6)
-        live.rows_per_second = _moving(live.rows_per_second, (rows - self._rows) / elapsed)
-        live.bytes_per_second = _moving(live.bytes_per_second, (bytes_done - self._bytes) / elapsed)
-        self._last, self._rows, self._bytes = now, rows, bytes_done
-
-
-def _moving(before: float | None, newest: float) -> float:
-    return newest if before is None else before + RATE_MEMORY * (newest - before)
 
 
 def _slices(run: BatchRun, lease: BatchLease, budget_s: float) -> bool:

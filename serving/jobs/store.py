@@ -2,15 +2,11 @@
 
 Every method runs in the store's own thread: a DuckDB connection used from two threads answers wrongly. A
 method returns once what it wrote is durable (DuckDB syncs its log at each commit).
-
-The file is made under another name and renamed when it is whole: a kill during the first writes of a new
-database leaves a file that never opens again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -21,6 +17,7 @@ import msgspec
 import structlog
 
 from embup_core.errors import JobConflictError, JobError, UnknownJobError
+from serving.jobs.database import open_database
 from serving.jobs.model import FINAL_PHASES, EventKind, JobRecord, JobRequest, Phase, Progress, utc_now
 
 if TYPE_CHECKING:
@@ -32,48 +29,6 @@ log = structlog.get_logger("embup.serving.jobs")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SCHEMA = """
-CREATE TABLE batch_jobs (
-    batch_request_id VARCHAR PRIMARY KEY,
-    sequence BIGINT NOT NULL,
-    phase VARCHAR NOT NULL,
-    input_filepath VARCHAR NOT NULL,
-    output_filepath VARCHAR NOT NULL,
-    on_bad_row VARCHAR NOT NULL,
-    overwrite BOOLEAN NOT NULL,
-    num_records_processed BIGINT NOT NULL,
-    failed_rows BIGINT NOT NULL,
-    bytes_done BIGINT NOT NULL,
-    bytes_total BIGINT NOT NULL,
-    paused_s DOUBLE NOT NULL,
-    pause_count BIGINT NOT NULL,
-    running_s DOUBLE NOT NULL,
-    attempts BIGINT NOT NULL,
-    cancel_requested BOOLEAN NOT NULL,
-    model_version VARCHAR,
-    submitted_at TIMESTAMP NOT NULL,
-    started_at TIMESTAMP,
-    updated_at TIMESTAMP NOT NULL,
-    finished_at TIMESTAMP,
-    error VARCHAR,
-    error_line BIGINT,
-    error_remedy VARCHAR,
-    idempotency_key VARCHAR,
-    request_digest VARCHAR NOT NULL,
-    checkpoint VARCHAR
-);
-CREATE TABLE batch_events (
-    event_id BIGINT NOT NULL,
-    batch_request_id VARCHAR NOT NULL,
-    occurred_at TIMESTAMP NOT NULL,
-    kind VARCHAR NOT NULL,
-    phase VARCHAR NOT NULL,
-    num_records_processed BIGINT NOT NULL,
-    message VARCHAR NOT NULL
-);
-CREATE TABLE schema_version (version INTEGER NOT NULL);
-INSERT INTO schema_version VALUES (1);
-"""
 _COLUMNS = JobRecord.__struct_fields__
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM batch_jobs"  # noqa: S608 - column names of our own
 _FINAL = ", ".join(f"'{phase}'" for phase in sorted(FINAL_PHASES))
@@ -243,65 +198,9 @@ class JobStore:
 def _open(store: JobStore) -> None:
     if store._connection is not None:  # noqa: SLF001 - these functions are the store's own
         return
-    store.path.parent.mkdir(parents=True, exist_ok=True)
-    if not store.path.exists():
-        _create(store.path)
-    store._connection = _connect(store.path)  # noqa: SLF001
-    try:
-        version = store.connection.execute("SELECT version FROM schema_version").fetchall()
-    except duckdb.Error as error:
-        _close(store)
-        raise JobError(
-            f"{store.path} is not a job database of embup: {error}.",
-            remedy="Move the file away; the service then starts with an empty one.",
-        ) from error
-    if version != [(1,)]:
-        _close(store)
-        raise JobError(
-            f"{store.path} has the schema version {version[0][0] if version else 'none'}, expected 1.",
-            remedy="Start the version of embup that wrote it, or move the file away.",
-        )
+    store._connection = open_database(store.path)  # noqa: SLF001
     last = store.connection.execute("SELECT coalesce(max(event_id), 0) FROM batch_events").fetchall()
     store._next_event = int(last[0][0]) + 1  # noqa: SLF001
-
-
-def _create(path: Path) -> None:
-    new = path.with_name(path.name + ".new")
-    for leftover in (new, new.with_name(new.name + ".wal")):
-        leftover.unlink(missing_ok=True)
-    connection = _connect(new)
-    try:
-        connection.execute(SCHEMA)
-        connection.execute("CHECKPOINT")
-    finally:
-        connection.close()
-    new.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _connect(path: Path) -> duckdb.DuckDBPyConnection:
-    try:
-        # One thread: the statements are tiny, and the second core belongs to requests.
-        return duckdb.connect(str(path), config={"threads": 1})
-    except duckdb.IOException as error:
-        if "lock" not in str(error).lower():
-            raise JobError(
-                f"The job database {path} cannot be opened: {error}.",
-                remedy="Check that the folder exists and that this user may write to it.",
-            ) from error
-        raise JobError(
-            f"The job database {path} is held by another process: {error}.",
-            remedy="Stop the other service, or give this one a data folder of its own.",
-        ) from error
-    except duckdb.Error as error:
-        raise JobError(
-            f"The job database {path} cannot be opened: {error}.",
-            remedy="Move the file away; the service then starts with an empty one.",
-        ) from error
 
 
 def _close(store: JobStore) -> None:

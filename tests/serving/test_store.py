@@ -248,18 +248,16 @@ def test_snapshots_are_readable_by_another_process_while_the_store_is_open(tmp_p
         await store.progress(job.batch_request_id, progress(2))
         await HistoryPublisher(store, tmp_path / "history").publish()
         query = (
-            "SELECT status, phase, num_records_processed, kind FROM batch_jobs JOIN batch_events "
-            "USING (batch_request_id, phase, num_records_processed) ORDER BY event_id"
+            "SELECT j.status, j.phase, j.num_records_processed, e.kind FROM batch_jobs j "
+            "JOIN batch_events e USING (batch_request_id) ORDER BY event_id DESC"
         )
         code = (
             "import duckdb, sys\n"
-            f"print(duckdb.connect(sys.argv[1], read_only=True).execute({query!r}.replace("
-            "', num_records_processed)', ')').replace('num_records_processed', 'batch_jobs.num_records_processed')"
-            ").fetchall())\n"
+            "print(duckdb.connect(sys.argv[1], read_only=True).execute(sys.argv[2]).fetchall())\n"
         )
         done = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-c", code, str(tmp_path / "history" / "history.duckdb")],
+            [sys.executable, "-c", code, str(tmp_path / "history" / "history.duckdb"), query],
             capture_output=True,
             text=True,
             check=True,

@@ -1,0 +1,131 @@
+"""The job database as a file: its tables, how it is made and opened. No job is read or written here.
+
+The file is made under another name and renamed when it is whole: a kill during the first writes of a new
+database leaves a file that never opens again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from embup_core.durable import sync_folder
+from embup_core.errors import JobError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE batch_jobs (
+    batch_request_id VARCHAR PRIMARY KEY,
+    sequence BIGINT NOT NULL,
+    phase VARCHAR NOT NULL,
+    input_filepath VARCHAR NOT NULL,
+    output_filepath VARCHAR NOT NULL,
+    on_bad_row VARCHAR NOT NULL,
+    overwrite BOOLEAN NOT NULL,
+    num_records_processed BIGINT NOT NULL,
+    failed_rows BIGINT NOT NULL,
+    bytes_done BIGINT NOT NULL,
+    bytes_total BIGINT NOT NULL,
+    paused_s DOUBLE NOT NULL,
+    pause_count BIGINT NOT NULL,
+    running_s DOUBLE NOT NULL,
+    attempts BIGINT NOT NULL,
+    cancel_requested BOOLEAN NOT NULL,
+    model_version VARCHAR,
+    submitted_at TIMESTAMP NOT NULL,
+    started_at TIMESTAMP,
+    updated_at TIMESTAMP NOT NULL,
+    finished_at TIMESTAMP,
+    error VARCHAR,
+    error_line BIGINT,
+    error_remedy VARCHAR,
+    idempotency_key VARCHAR,
+    request_digest VARCHAR NOT NULL,
+    checkpoint VARCHAR
+);
+CREATE TABLE batch_events (
+    event_id BIGINT NOT NULL,
+    batch_request_id VARCHAR NOT NULL,
+    occurred_at TIMESTAMP NOT NULL,
+    kind VARCHAR NOT NULL,
+    phase VARCHAR NOT NULL,
+    num_records_processed BIGINT NOT NULL,
+    message VARCHAR NOT NULL
+);
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+"""
+
+
+def open_database(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open the database at a path, making it and its folder where there is none.
+
+    Raises
+    ------
+    JobError
+        Another process holds the file, or it is no job database of this version.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _create(path)
+    connection = _connect(path)
+    try:
+        _check_version(path, connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_version(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        found = connection.execute("SELECT version FROM schema_version").fetchall()
+    except duckdb.Error as error:
+        raise JobError(
+            f"{path} is not a job database of embup: {error}.",
+            remedy="Move the file away; the service then starts with an empty one.",
+        ) from error
+    if found != [(SCHEMA_VERSION,)]:
+        raise JobError(
+            f"{path} has the schema version {found[0][0] if found else 'none'}, expected {SCHEMA_VERSION}.",
+            remedy="Start the version of embup that wrote it, or move the file away.",
+        )
+
+
+def _create(path: Path) -> None:
+    new = path.with_name(path.name + ".new")
+    for leftover in (new, new.with_name(new.name + ".wal")):
+        leftover.unlink(missing_ok=True)
+    connection = _connect(new)
+    try:
+        connection.execute(SCHEMA)
+        connection.execute("INSERT INTO schema_version VALUES (?)", [SCHEMA_VERSION])
+        connection.execute("CHECKPOINT")
+    finally:
+        connection.close()
+    new.rename(path)
+    sync_folder(path.parent)
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    try:
+        # One thread: the statements are tiny, and the second core belongs to requests.
+        return duckdb.connect(str(path), config={"threads": 1})
+    except duckdb.IOException as error:
+        if "lock" not in str(error).lower():
+            raise JobError(
+                f"The job database {path} cannot be opened: {error}.",
+                remedy="Check that the folder exists and that this user may write to it.",
+            ) from error
+        raise JobError(
+            f"The job database {path} is held by another process: {error}.",
+            remedy="Stop the other service, or give this one a data folder of its own.",
+        ) from error
+    except duckdb.Error as error:
+        raise JobError(
+            f"The job database {path} cannot be opened: {error}.",
+            remedy="Move the file away; the service then starts with an empty one.",
+        ) from error

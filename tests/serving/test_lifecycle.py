@@ -1,0 +1,329 @@
+"""What must hold when the service starts, stops, dies, and gets another decoder, with the real process."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import httpx
+import msgspec
+import numpy as np
+import pytest
+
+from embup_core.batch import BatchRun, BatchSpec
+from embup_core.registry import Registry
+from serving.jobs.model import Phase, Progress
+from serving.jobs.store import JobStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from embup_core.upsampler import Upsampler
+
+ROWS = 6_000
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def uninterrupted(source: Path, target: Path, upsampler: Upsampler, chunk_rows: int) -> str:
+    """Run a batch in this process from start to end; give the output's digest."""
+    with BatchRun(BatchSpec(source, target), upsampler, chunk_rows=chunk_rows) as run:
+        while run.step():
+            pass
+        run.sync()
+        run.publish()
+    return digest(target)
+
+
+def test_a_killed_batch_goes_on_and_writes_the_same_bytes(
+    serve: Callable[..., Any], upsampler: Upsampler, tmp_path: Path
+) -> None:
+    service = serve(checkpoint_interval_s=0.1)
+    source = service.write_input("in.txt", ROWS)
+    target = service.data / "out.txt"
+    job = service.submit(source, target)
+    waiting = service.submit(source, service.data / "second.txt")
+    rows = [0]
+    for _ in range(2):
+        service.until(lambda: service.status(job)["num_records_processed"] > rows[-1])
+        service.end(signal.SIGKILL)
+        assert not target.exists()
+        service.start()
+        before, rows_now = rows[-1], service.status(job)["num_records_processed"]
+        assert rows_now >= before, "never goes down, not even over a crash"
+        rows.append(rows_now)
+    final = service.final(job)
+    assert (final["status"], final["num_records_processed"], final["attempts"]) == ("COMPLETED", ROWS, 3)
+    assert digest(target) == uninterrupted(source, tmp_path / "whole.txt", upsampler, 16)
+    assert service.final(waiting)["status"] == "COMPLETED"
+    assert not list(service.data.glob("*.part"))
+
+
+def test_a_stop_waits_for_requests_and_for_a_checkpoint_and_the_next_start_goes_on(
+    serve: Callable[..., Any], upsampler: Upsampler, tmp_path: Path
+) -> None:
+    service = serve(checkpoint_interval_s=60)
+    source = service.write_input("in.txt", ROWS)
+    job = service.submit(source, service.data / "out.txt")
+    service.until(lambda: service.status(job)["phase"] == "RUNNING")
+    time.sleep(0.2)
+    rows = np.ones((256, 32)).tolist()
+    answers: list[int] = []
+
+    def ask() -> None:
+        answers.append(service.http.post("/v1/upsample", json={"embeddings": rows}).status_code)
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    events = threading.Thread(target=lambda: service.http.get(f"/v1/batches/{job}/events"))
+    events.start()
+    for thread in asking:
+        thread.start()
+    service.until(lambda: b"embup_gate_realtime_holding 0.0" not in service.http.get("/metrics").content)
+    started = time.monotonic()
+    assert service.end(signal.SIGTERM) == 0
+    assert time.monotonic() - started < 10
+    for thread in (*asking, events):
+        thread.join()
+    assert answers == [200, 200, 200]
+    service.start()
+    status = service.status(job)
+    assert status["num_records_processed"] > 0, "the stop made what was done durable"
+    final = service.final(job)
+    assert (final["status"], final["attempts"]) == ("COMPLETED", 2)
+    assert digest(service.data / "out.txt") == uninterrupted(source, tmp_path / "whole.txt", upsampler, 16)
+    kinds = [
+        kind
+        for (kind,) in duckdb.connect(str(service.data / "history" / "history.duckdb"), read_only=True)
+        .execute("SELECT kind FROM batch_events ORDER BY event_id")
+        .fetchall()
+    ]
+    assert kinds[:4] == ["submitted", "started", "stopped", "resumed"]
+
+
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_publish_cut_off_around_its_rename_ends_completed(
+    serve: Callable[..., Any], upsampler: Upsampler, tmp_path: Path, *, renamed: bool
+) -> None:
+    """The state a crash leaves: FINALIZING stored; the rename done, and even the input gone, or not done."""
+    service = serve()
+    source = service.write_input("in.txt", 100)
+    target = service.data / "out.txt"
+    job = service.submit(source, target)
+    service.final(job)
+    service.end()
+    target.unlink()
+    expected = uninterrupted(source, tmp_path / "whole.txt", upsampler, 16)
+
+    run = BatchRun(BatchSpec(source, target), upsampler, chunk_rows=16)
+    while run.step():
+        pass
+    checkpoint = run.sync()
+    if renamed:
+        run.publish()
+        source.unlink()
+    run.close()
+
+    async def put_back() -> None:
+        store = JobStore(service.data / "jobs")
+        await store.open()
+        text = msgspec.json.encode(checkpoint).decode()
+        await store.progress(job, Progress(text, 100, 0, checkpoint.input_offset, 0.0, 0, 1.0))
+        await store.call(
+            lambda store: store.connection.execute(
+                "UPDATE batch_jobs SET phase = ?, finished_at = NULL", [str(Phase.FINALIZING)]
+            )
+        )
+        await store.close()
+
+    asyncio.run(put_back())
+    service.start()
+    final = service.final(job)
+    assert (final["status"], final["num_records_processed"]) == ("COMPLETED", 100)
+    assert digest(target) == expected
+    assert not list(service.data.glob("*.part"))
+
+
+def test_an_input_changed_between_two_attempts_fails_the_batch(serve: Callable[..., Any]) -> None:
+    service = serve(checkpoint_interval_s=0.05)
+    source = service.write_input("in.txt", ROWS)
+    job = service.submit(source, service.data / "out.txt")
+    service.until(lambda: service.status(job)["num_records_processed"])
+    service.end(signal.SIGKILL)
+    service.write_input("in.txt", ROWS, seed=9)
+    service.start()
+    final = service.final(job)
+    assert final["status"] == "FAILED"
+    assert "input changed" in final["error"]["detail"]
+    assert not (service.data / "out.txt").exists()
+    assert not list(service.data.glob("*.part"))
+
+
+def test_realtime_requests_pause_the_batch_and_are_not_starved(
+    serve: Callable[..., Any], rows: Callable[..., Any], upsampler: Upsampler
+) -> None:
+    service = serve(checkpoint_interval_s=0.2)
+    job = service.submit(service.write_input("in.txt", 30_000), service.data / "out.txt")
+    service.until(lambda: service.status(job)["num_records_processed"])
+    z = rows(40)
+    expected, _ = upsampler.upsample(z.astype(np.float32))
+    for i in range(40):
+        found = service.http.post("/v1/upsample", json={"embedding": z[i].tolist()}).json()
+        assert np.abs(np.array(found["embedding"]) - expected[i]).max() < 1e-6
+    status = service.status(job)
+    assert status["phase"] in {"RUNNING", "PAUSED"}, "the batch was there all along"
+    assert status["pause_count"] >= 10
+    assert status["paused_s"] > 0
+    metrics = service.http.get("/metrics").text
+    granted = [line for line in metrics.splitlines() if line.startswith("embup_gate_realtime_granted_total")]
+    assert granted == ["embup_gate_realtime_granted_total 40.0"]
+    assert service.http.get("/health/ready").json()["batches"]["RUNNING"] == 1
+    service.http.post(f"/v1/batches/{job}/cancel")
+
+
+def test_a_held_gate_shows_as_paused_and_health_does_not_wait_for_it(serve: Callable[..., Any]) -> None:
+    service = serve(realtime_deadline_s=30)
+    job = service.submit(service.write_input("in.txt", 30_000), service.data / "out.txt")
+    service.until(lambda: service.status(job)["phase"] == "RUNNING")
+    body = b'{"embedding": [' + b"1," * 31 + b"1]}"
+
+    def in_parts() -> Any:
+        yield body[:10]
+        held = service.until(lambda: service.status(job)["phase"] == "PAUSED" and service.status(job))
+        assert held["status"] == "IN PROGRESS"
+        for path in ("/health/live", "/health/ready", "/metrics", "/v1/batches", "/v1/models", "/"):
+            assert service.http.get(path, timeout=5).status_code == 200
+        yield body[10:]
+
+    # Its own connection: the one of `service.http` is needed while this request is half sent.
+    answer = httpx.post(
+        f"http://127.0.0.1:{service.port}/v1/upsample",
+        content=in_parts(),
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 200
+    assert service.until(lambda: service.status(job)["phase"] == "RUNNING")
+
+
+def test_a_service_without_a_decoder_says_so_and_a_reload_mends_it(
+    serve: Callable[..., Any], check: Callable[..., Any], tmp_path: Path, publish_another: Any
+) -> None:
+    decoders = Registry(tmp_path / "empty registry")
+    service = serve(decoders=decoders.root)
+    source = service.write_input("in.txt", 3)
+    batch = {"input_filepath": str(source), "output_filepath": str(service.data / "out.txt")}
+    assert service.http.get("/health/live").status_code == 200
+    for answer in (
+        service.http.get("/health/ready"),
+        service.http.post("/v1/upsample", json={"embedding": [1] * 32}),
+        service.http.post("/v1/batches", json=batch),
+        service.http.post("/v1/models/reload"),
+    ):
+        problem = check(answer, 503)
+        assert "No decoder is published yet" in problem["detail"]
+        assert "embup train" in problem["remedy"]
+    assert "no decoder is published yet" in service.http.get("/").text
+    assert service.http.get("/v1/models").json()["models"] == []
+    version = publish_another(decoders, 0)
+    assert service.http.post("/v1/models/reload").json() == {
+        "model_version": version,
+        "previous_version": None,
+        "changed": True,
+    }
+    assert service.http.get("/health/ready").json()["model_version"] == version
+    assert service.http.post("/v1/upsample", json={"embedding": [1] * 32}).status_code == 200
+    job = service.submit(source, service.data / "out.txt")
+    assert service.final(job)["model_version"] == version
+
+
+def test_a_batch_keeps_its_decoder_over_a_reload_and_a_crash(
+    serve: Callable[..., Any], registry: Registry, tmp_path: Path, publish_another: Any, upsampler: Upsampler
+) -> None:
+    decoders = Registry(tmp_path / "registry")
+    shutil.copytree(registry.root, decoders.root)
+    old = upsampler.version
+    service = serve(decoders=decoders.root, checkpoint_interval_s=0.1)
+    source = service.write_input("in.txt", ROWS)
+    job = service.submit(source, service.data / "out.txt")
+    service.until(lambda: service.status(job)["num_records_processed"])
+    new = publish_another(decoders, 7)
+    assert service.http.post("/v1/models/reload").json()["model_version"] == new
+    answer = service.http.post("/v1/upsample", json={"embedding": [1] * 32}).json()
+    assert answer["model_version"] == new
+    assert service.status(job)["model_version"] == old
+    service.restart(signal.SIGKILL)
+    assert service.http.get("/health/ready").json()["model_version"] == new
+    final = service.final(job)
+    assert (final["status"], final["model_version"], final["attempts"]) == ("COMPLETED", old, 2)
+    assert digest(service.data / "out.txt") == uninterrupted(source, tmp_path / "whole.txt", upsampler, 16)
+    listed = service.http.get("/v1/models").json()
+    assert [(entry["version"], entry["in_service"]) for entry in listed["models"]] == [
+        (new, True),
+        (old, False),
+    ]
+
+
+def test_a_bad_artifact_leaves_the_old_decoder_in_service(
+    serve: Callable[..., Any],
+    check: Callable[..., Any],
+    registry: Registry,
+    tmp_path: Path,
+    publish_another: Any,
+) -> None:
+    decoders = Registry(tmp_path / "registry")
+    shutil.copytree(registry.root, decoders.root)
+    service = serve(decoders=decoders.root)
+    old = service.http.get("/health/ready").json()["model_version"]
+    new = publish_another(decoders, 7)
+    file = decoders.path(new) / "decoder.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    problem = check(service.http.post("/v1/models/reload"), 503)
+    assert "SHA-256" in problem["detail"]
+    answer = service.http.post("/v1/upsample", json={"embedding": [1] * 32})
+    assert answer.json()["model_version"] == old
+    ready = service.http.get("/health/ready").json()
+    assert ready["model_version"] == old
+    assert "SHA-256" in ready["last_reload_failure"]["detail"]
+    assert "embup_model_reload_failures_total 1.0" in service.http.get("/metrics").text
+
+
+def test_a_second_service_on_the_same_data_is_refused(serve: Callable[..., Any]) -> None:
+    service = serve()
+    with pytest.raises(AssertionError, match="is held by another process"):
+        type(service)(service.registry, service.data, **service.settings)
+    assert service.http.get("/health/live").status_code == 200
+    assert service.process.poll() is None
+
+
+def test_a_port_in_use_is_refused(serve: Callable[..., Any]) -> None:
+    service = serve()
+    with pytest.raises(AssertionError, match=r"Port \d+ of 127\.0\.0\.1 cannot be listened on"):
+        serve(port=service.port)
+
+
+def test_memory_does_not_grow_with_the_file(serve: Callable[..., Any]) -> None:
+    service = serve()
+
+    def peak_mb() -> float:
+        with open(f"/proc/{service.process.pid}/status") as status:  # noqa: PTH123
+            return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024
+
+    for rows in (500, 500):
+        job = service.submit(service.write_input("in.txt", rows), service.data / f"{os.urandom(4).hex()}.txt")
+        assert service.final(job)["status"] == "COMPLETED"
+    before = peak_mb()
+    job = service.submit(service.write_input("long.txt", 20_000), service.data / "long.out.txt")
+    final = service.final(job)
+    assert (final["status"], final["num_records_processed"]) == ("COMPLETED", 20_000)
+    assert peak_mb() - before < 24  # the output has 369 MB

@@ -1,0 +1,203 @@
+"""The outside of the service: pages, addresses, methods, metrics, settings, imports."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import ValidationError
+
+from serving.settings import ServingSettings, settings_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from embup_core.registry import Registry
+
+CHROMIUM = shutil.which("chromium")
+
+
+def test_the_root_page_shows_the_state_and_leads_to_the_docs(shared_service: Any) -> None:
+    page = shared_service.http.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert shared_service.http.get("/health/ready").json()["model_version"] in page.text
+    links = re.findall(r'href="(/[^"]*)"', page.text)
+    assert "/docs" in links
+    for link in links:
+        assert shared_service.http.get(link).status_code == 200, link
+
+
+def test_unknown_addresses_and_methods_are_problems(shared_service: Any, check: Callable[..., Any]) -> None:
+    http = shared_service.http
+    assert "/nowhere" in check(http.get("/nowhere"), 404)["detail"]
+    assert "/docs/assets/../../app.py" not in check(http.get("/docs/assets/%2e%2e"), 404)["detail"]
+    answer = http.delete("/v1/models")
+    assert "DELETE is not offered at /v1/models" in check(answer, 405)["detail"]
+    assert "GET" in answer.headers["allow"]
+    check(http.get("/v1/upsample"), 405)
+
+
+def test_openapi_describes_every_request_with_examples(shared_service: Any) -> None:
+    described = shared_service.http.get("/docs/openapi.json").json()
+    assert described["openapi"].startswith("3.1")
+    operations = {
+        operation["operationId"]: operation
+        for path in described["paths"].values()
+        for operation in path.values()
+    }
+    assert set(operations) == {
+        "upsample", "submitBatch", "listBatches", "getBatch", "cancelBatch", "followBatch",
+        "listModels", "reloadModel", "live", "ready",
+    }  # fmt: skip
+    for name, operation in operations.items():
+        assert operation["summary"], name
+        assert operation["description"], name
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400:
+                assert list(answer["content"]) == ["application/problem+json"], (name, status)
+    upsample = operations["upsample"]
+    assert set(upsample["responses"]["200"]["content"]) == {"application/json", "application/octet-stream"}
+    for name in ("upsample", "submitBatch"):
+        assert operations[name]["requestBody"]["content"]["application/json"]["examples"], name
+
+
+def test_the_examples_of_the_description_are_accepted(shared_service: Any) -> None:
+    described = shared_service.http.get("/docs/openapi.json").json()
+    examples = described["paths"]["/v1/upsample"]["post"]["requestBody"]["content"]["application/json"][
+        "examples"
+    ]
+    assert len(examples) == 2
+    for example in examples.values():
+        assert shared_service.http.post("/v1/upsample", json=example["value"]).status_code == 200
+
+
+def test_metrics_group_requests_by_route(shared_service: Any) -> None:
+    shared_service.http.get("/v1/batches/some-id-of-my-own")
+    metrics = shared_service.http.get("/metrics")
+    assert metrics.status_code == 200
+    assert 'path="/v1/batches/{batch_request_id}"' in metrics.text
+    assert "some-id-of-my-own" not in metrics.text
+    assert (
+        f'embup_model_info{{version="{shared_service.http.get("/v1/models").json()["in_service"]}"}} 1.0'
+        in (metrics.text)
+    )
+
+
+@pytest.mark.browser
+def test_the_docs_page_works_in_a_browser_without_a_network(shared_service: Any) -> None:
+    """Every request the page makes goes to the service, and trying the realtime example shows its answer."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    asked: list[str] = []
+    errors: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                  "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+        )  # fmt: skip
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"http://127.0.0.1:{shared_service.port}/")
+        page.get_by_role("link", name="API").click()
+        page.locator("#operations-realtime-upsample").wait_for()
+        page.locator("#operations-realtime-upsample .opblock-summary-control").click()
+        page.locator("#operations-realtime-upsample button.execute").click()
+        page.locator("#operations-realtime-upsample .live-responses-table tr.response").wait_for()
+        shown = page.locator("#operations-realtime-upsample .live-responses-table").inner_text()
+        browser.close()
+    assert "200" in shown
+    assert "model_version" in shown
+    assert errors == []
+    assert {url.split("/")[2] for url in asked if not url.startswith(("data:", "blob:"))} == {
+        f"127.0.0.1:{shared_service.port}"
+    }
+
+
+def test_serving_imports_nothing_that_only_training_needs(registry: Registry) -> None:
+    """A fresh interpreter that serves one row has no torch, scikit-learn or matplotlib in it."""
+    code = (
+        "import sys, numpy as np; from pathlib import Path\n"
+        "import serving.server\n"
+        "from embup_core.registry import Registry\n"
+        "Registry(Path(sys.argv[1])).load().upsample(np.ones((1, 32), np.float32))\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code, str(registry.root)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "litestar" in loaded
+    assert "duckdb" in loaded
+    assert {"torch", "sklearn", "matplotlib", "dagster", "pandas", "scipy"}.isdisjoint(loaded)
+
+
+def test_computing_threads_are_limited_to_one(registry: Registry) -> None:
+    """OpenMP's limit is per thread: the neighbour search must not start a second one in a worker either."""
+    code = (
+        "import sys, os, numpy as np; from pathlib import Path\n"
+        "from serving.services import Services; from serving.settings import ServingSettings\n"
+        "from embup_core.registry import Registry\n"
+        "from threadpoolctl import threadpool_info\n"
+        "services = Services(ServingSettings(registry=Path(sys.argv[1]), data=Path(sys.argv[1])))\n"
+        "def work():\n"
+        "    import faiss\n"
+        "    Registry(Path(sys.argv[1])).load().upsample(np.ones((256, 32), np.float32))\n"
+        "    return faiss.omp_get_max_threads(), {found['num_threads'] for found in threadpool_info()}\n"
+        "for pool in (services._batch_executor, services.realtime_executor):\n"
+        "    print(pool.submit(work).result())\n"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(registry.root)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert said == ["(1, {1})"] * 2
+
+
+def test_the_settings_table_has_a_described_row_for_each_setting() -> None:
+    rows = [line for line in settings_table().splitlines() if line.startswith("| `EMBUP_")]
+    assert len(rows) == len(ServingSettings.model_fields)
+    for row in rows:
+        _, name, _, meaning, _ = (cell.strip() for cell in row.split("|"))
+        assert len(meaning) > 15, name
+
+
+def test_settings_come_from_the_environment_and_are_frozen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EMBUP_BATCH_ROOTS", f"{tmp_path}:{tmp_path / 'b'}")
+    monkeypatch.setenv("EMBUP_PORT", "1234")
+    settings = ServingSettings(port=4321)
+    assert settings.batch_roots == (tmp_path, tmp_path / "b")
+    assert settings.port == 4321, "arguments go before the environment"
+    with pytest.raises(ValidationError):
+        settings.port = 1
+    with pytest.raises(ValidationError, match="port"):
+        ServingSettings(port=70_000)
+
+
+def test_the_default_roots_are_the_data_and_the_working_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EMBUP_BATCH_ROOTS", raising=False)
+    assert ServingSettings(data=Path("d")).batch_roots == (tmp_path / "d", tmp_path)
+
+
+def test_the_access_log_has_a_json_line_for_each_request_and_never_a_vector(
+    serve: Callable[..., Any],
+) -> None:
+    service = serve(access_log=True, log_format="json")
+    service.http.post("/v1/upsample", json={"embedding": [0.123] * 32})
+    service.http.get("/nowhere")
+    service.end()
+    log = service.log.read_text()
+    assert '"path": "/v1/upsample"' in log
+    assert '"status": 404' in log
+    assert "0.123" not in log
