@@ -15,6 +15,8 @@ STAMP := .venv/.installed
 TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 
 export DAGSTER_DISABLE_TELEMETRY := 1
+# Threads that wait for each other sleep instead of spinning: fits several times faster on a busy machine.
+export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -61,21 +63,26 @@ contracts: $(STAMP) ## import-linter: which package may import which
 	@$(BIN)/lint-imports --no-logo
 
 definitions: $(STAMP) ## load the Dagster definitions as Dagster does
-	@$(BIN)/dagster definitions validate -w workspace.yaml
+	@home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && \
+	DAGSTER_HOME="$$home" $(BIN)/dagster definitions validate -w workspace.yaml
 
 check: lint types contracts definitions ## all of these checks; tests are `make test`
 
 dev: $(STAMP) ## Dagster UI and the service on one data folder [DAGSTER_PORT=3000 SERVICE_PORT=8000 DATA=data]
-	@mkdir -p '$(DATA)/.dagster'
 	@echo "Dagster UI  http://127.0.0.1:$(DAGSTER_PORT)"
 	@echo "service     http://127.0.0.1:$(SERVICE_PORT)/docs"
 	@echo "Ctrl-C stops both."
-	@# A terminal's Ctrl-C reaches all three; a SIGTERM reaches this shell alone, so it passes it on.
-	@# When either ends by itself, the other is stopped too.
-	@stop() { trap '' INT TERM; kill -TERM $$dagster $$service 2>/dev/null; wait; }; \
+	@# Job control gives each server a process group of its own. Without it the shell would start them deaf to
+	@# SIGINT, which Dagster takes as a wish to be deaf to SIGTERM too. So Ctrl-C reaches this shell alone, and
+	@# it passes it on, once. When either server ends by itself, the other is stopped too.
+	@set -m; \
+	stop() { trap '' INT TERM; kill -TERM $$dagster $$service 2>/dev/null; wait; }; \
 	trap 'stop; exit 0' INT TERM; \
-	DAGSTER_HOME='$(abspath $(DATA))/.dagster' $(BIN)/dagster dev -w workspace.yaml -p $(DAGSTER_PORT) & dagster=$$!; \
-	$(BIN)/embup serve --registry '$(DATA)/registry' --data '$(DATA)' --port $(SERVICE_PORT) & service=$$!; \
+	home=$$($(BIN)/python -m pipelines.instance '$(DATA)') || exit 1; \
+	export EMBUP_DATA='$(abspath $(DATA))' EMBUP_REGISTRY='$(abspath $(DATA))/registry'; \
+	export EMBUP_SERVICE_URL='http://127.0.0.1:$(SERVICE_PORT)'; \
+	DAGSTER_HOME="$$home" $(BIN)/dagster dev -w workspace.yaml -p $(DAGSTER_PORT) & dagster=$$!; \
+	$(BIN)/embup serve --port $(SERVICE_PORT) & service=$$!; \
 	wait -n; code=$$?; stop; exit $$code
 
 train: $(STAMP) ## train and publish into DATA/registry [SOURCE=folder]

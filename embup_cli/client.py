@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -26,9 +27,15 @@ class ServiceClient:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         try:
-            self._http = httpx.Client(base_url=self.url, timeout=TIMEOUT_S, trust_env=False)
-        except (httpx.InvalidURL, ValueError) as error:
-            raise InputError(f"{url!r} is not the address of a service: {error}.") from error
+            parsed = httpx.URL(self.url)
+        except httpx.InvalidURL:
+            parsed = httpx.URL()
+        if parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise InputError(
+                f"{url!r} is not the address of a service.",
+                remedy="Give one such as http://127.0.0.1:8000 with --url.",
+            )
+        self._http = httpx.Client(base_url=parsed, timeout=TIMEOUT_S, trust_env=False)
 
     def __enter__(self) -> Self:
         return self
@@ -46,11 +53,11 @@ class ServiceClient:
 
     def status(self, batch_request_id: str) -> dict[str, Any]:
         """Ask how far one batch is."""
-        return self._call("GET", f"/v1/batches/{batch_request_id}")
+        return self._call("GET", f"/v1/batches/{quote(batch_request_id, safe='')}")
 
     def cancel(self, batch_request_id: str) -> dict[str, Any]:
         """Cancel one batch."""
-        return self._call("POST", f"/v1/batches/{batch_request_id}/cancel")
+        return self._call("POST", f"/v1/batches/{quote(batch_request_id, safe='')}/cancel")
 
     def batches(self) -> dict[str, Any]:
         """List the batches the service knows, as it answers them."""
@@ -66,11 +73,6 @@ class ServiceClient:
     def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         try:
             response = self._http.request(method, path, **arguments)
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            raise InputError(
-                f"{self.url!r} is not the address of a service.",
-                remedy="Give one such as http://127.0.0.1:8000 with --url.",
-            ) from error
         except httpx.TransportError as error:
             raise JobError(
                 f"no service answers at {self.url} ({str(error) or type(error).__name__}).",

@@ -87,11 +87,12 @@ def demo(
         "total_s": round(time.monotonic() - started_s, 1),
         "work": str(work),
     }
-    columns, table = trained.table
     if as_json:
-        print_json(report | {"evaluation": [dict(zip(columns, row, strict=True)) for row in table]})
+        print_json(
+            report | {"evaluation": {name: scores.to_json() for name, scores in trained.scores.items()}}
+        )
         return
-    print_report(report, columns, table)
+    print_report(report, trained.table)
 
 
 def batch_rows(source: str, work: Path, count: int) -> "NDArray[np.float32]":
@@ -195,10 +196,10 @@ def check_output(
     }
 
 
-def print_report(report: dict[str, Any], columns: list[str], table: list[list[object]]) -> None:
+def print_report(report: dict[str, Any], scores: tuple[tuple[str, ...], list[tuple[str, ...]]]) -> None:
     """Print what a person wants to know after the demo."""
     print("Decoders on held-out rows")
-    print_table(columns, table)
+    print_table(*scores)
     print()
     realtime = [
         (name, numbers["requests"], f"{numbers['p50_ms']:.1f}", f"{numbers['p99_ms']:.1f}")

@@ -16,6 +16,6 @@ Data = Annotated[
     Path,
     typer.Option("--data", envvar="EMBUP_DATA", help="Folder for downloads, runs, jobs, history."),
 ]
-Url = Annotated[str, typer.Option("--url", envvar="EMBUP_URL", help="Address of a running service.")]
+Url = Annotated[str, typer.Option("--url", envvar="EMBUP_SERVICE_URL", help="Address of a running service.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="What `embup submit` printed.")]

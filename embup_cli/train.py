@@ -34,10 +34,24 @@ def train(
 
     with progress("training") as bar:
         result = train_and_publish(source, registry, data, decoder, progress=bar.update)
-    columns, rows = result.table
     if json:
-        evaluation = [dict(zip(columns, row, strict=True)) for row in rows]
-        print_json({"version": result.version, "champion": result.champion, "evaluation": evaluation})
+        evaluation = {name: scores.to_json() for name, scores in result.scores.items()}
+        print_json(
+            {
+                "version": result.version,
+                "champion": result.champion,
+                "evaluation": evaluation,
+                "service": result.service,
+                "run_id": result.run_id,
+            }
+        )
         return
-    print_table(columns, rows)
-    print_fields([("champion", result.champion), ("published", result.version), ("in", registry)])
+    print_table(*result.table)
+    print_fields(
+        [
+            ("champion", result.champion),
+            ("published", result.version),
+            ("in", registry),
+            ("service", result.service),
+        ]
+    )

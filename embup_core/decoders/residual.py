@@ -103,4 +103,7 @@ def completed(
 def principal_axes(coordinates: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
     """The directions that hold most of the rows' squared length: float32, shape (r, min(dims, r))."""
     _, axes = np.linalg.eigh((coordinates.T @ coordinates).astype(np.float64))
-    return np.ascontiguousarray(axes[:, ::-1][:, :dims], dtype=np.float32)
+    axes = axes[:, ::-1][:, :dims]
+    # An axis has no sign of its own; this one makes processors and libraries agree where they can.
+    signs = np.where(coordinates.mean(axis=0, dtype=np.float64) @ axes < 0, -1.0, 1.0)
+    return np.ascontiguousarray(axes * signs, dtype=np.float32)

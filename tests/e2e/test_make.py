@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,17 +63,23 @@ def test_one_signal_stops_both_servers_of_dev(stop: signal.Signals, tmp_path: Pa
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    started: list[psutil.Process] = []
     try:
         for path in (f"{ports[0]}/server_info", f"{ports[1]}/health/live"):
             _wait_for_answer(f"http://127.0.0.1:{path}", log)
+        started = psutil.Process(make.pid).children(recursive=True)
         # Ctrl-C reaches every process of the terminal's group, a service manager's SIGTERM make alone.
         os.killpg(make.pid, stop) if stop is signal.SIGINT else make.send_signal(stop)
         make.wait(30)
-        _wait_until_empty(make.pid)
+        _, left = psutil.wait_procs(started, timeout=10)
     finally:
-        if _alive(make.pid):
-            os.killpg(make.pid, signal.SIGKILL)
-            make.wait()
+        for process in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        make.kill()
+        make.wait()
+    assert len(started) > 2
+    assert not left, "a process of make dev outlived it"
     assert "Traceback" not in log.read_text()
     for port in ports:
         with pytest.raises(httpx.ConnectError):
@@ -97,18 +105,3 @@ def _wait_for_answer(url: str, log: Path) -> None:
         except httpx.TransportError:
             time.sleep(0.2)
     pytest.fail(f"{url} did not answer:\n{log.read_text()[-3000:]}")
-
-
-def _alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _wait_until_empty(group: int) -> None:
-    deadline_s = time.monotonic() + 20
-    while _alive(group):
-        assert time.monotonic() < deadline_s, "a process of make dev outlived it"
-        time.sleep(0.1)

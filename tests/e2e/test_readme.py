@@ -137,7 +137,7 @@ def run(step: Step, place: Place) -> subprocess.CompletedProcess[str]:
     variables |= {
         "PATH": f"{binaries}:{variables['PATH']}",
         "VIRTUAL_ENV": str(binaries.parent),
-        "EMBUP_URL": f"http://127.0.0.1:{place.port}",
+        "EMBUP_SERVICE_URL": f"http://127.0.0.1:{place.port}",
     }
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],

@@ -53,7 +53,7 @@ def test_paths_are_those_of_the_working_folder(embup: Run, url: str, source: Pat
 
 
 def test_the_address_may_come_from_the_environment(embup: Run, url: str) -> None:
-    assert embup("list", EMBUP_URL=url).returncode == 0
+    assert embup("list", EMBUP_SERVICE_URL=url).returncode == 0
 
 
 def test_watching_a_batch_that_fails_fails_and_says_why(

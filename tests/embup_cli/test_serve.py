@@ -23,9 +23,12 @@ def test_it_tells_its_free_port_answers_and_ends_cleanly(
     stop: signal.Signals, script: Path, registry: Registry, tmp_path: Path
 ) -> None:
     port_file = tmp_path / "port"
-    options = ["--registry", registry.root, "--data", tmp_path, "--port", "0", "--port-file", port_file]
+    folders: list[str | Path] = ["--registry", registry.root, "--data", tmp_path]
     with subprocess.Popen(
-        [script, "serve", *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [script, "serve", *folders, "--port", "0", "--port-file", port_file],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as child:
         try:
             deadline_s = time.monotonic() + 30
