@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -20,6 +21,9 @@ UNITS = {
     "evaluation": 40.0,
     "decoder_artifact": 3.0,
 }
+
+# How `pipelines.defs.resources.now_and_then` words the way a step has come.
+_DONE_OF_TOTAL = re.compile(r": ([\d,]+) of ([\d,]+)$")
 
 
 class ProgressReport:
@@ -47,12 +51,15 @@ class ProgressReport:
         self._callback = callback
         self._total = sum(UNITS.values())
         self._done = 0.0
+        self._told = 0.0
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
         """Take in one event."""
         event = entry.dagster_event
         if event is None:  # a line that an asset logged
-            self._tell(f"{self.step}: {entry.user_message}" if self.step else entry.user_message)
+            told = _DONE_OF_TOTAL.search(entry.user_message)
+            part = _number(told[1]) / _number(told[2]) * UNITS.get(self.step, 0.0) if told else 0.0
+            self._tell(f"{self.step}: {entry.user_message}" if self.step else entry.user_message, part)
             return
         if event.event_type == dg.DagsterEventType.STEP_START:
             self.step = event.step_key or ""
@@ -72,6 +79,11 @@ class ProgressReport:
         if materialization.asset_key == dg.AssetKey("upsampler_service"):
             self.service = str(materialization.metadata["state"].value)
 
-    def _tell(self, note: str) -> None:
+    def _tell(self, note: str, part_of_step: float = 0.0) -> None:
+        self._told = max(self._told, self._done + part_of_step)
         if self._callback is not None:
-            self._callback(self._done, self._total, note)
+            self._callback(self._told, self._total, note)
+
+
+def _number(digits: str) -> int:
+    return int(digits.replace(",", ""))

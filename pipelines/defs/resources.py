@@ -130,13 +130,15 @@ class JsonIOManager(dg.ConfigurableIOManager):
         return Path(self.base_dir).joinpath(*key.path).with_suffix(".json")
 
 
-def now_and_then(log: Callable[[str], None]) -> Callable[[str, int, int | None], None]:
+def now_and_then(
+    log: Callable[[str], None], *, interval_s: float = LOG_INTERVAL_S
+) -> Callable[[str, int, int | None], None]:
     """A progress callback that logs at most one line every few seconds."""
     last_s = time.monotonic()
 
     def progress(label: str, done: int, total: int | None) -> None:
         nonlocal last_s
-        if time.monotonic() - last_s >= LOG_INTERVAL_S:
+        if time.monotonic() - last_s >= interval_s:
             last_s = time.monotonic()
             log(f"{label}: {done:,} of {total:,}" if total else f"{label}: {done:,}")
 
