@@ -7,14 +7,14 @@ from pipelines.run_progress import UNITS, ProgressReport
 
 
 def entry(message: str) -> dg.EventLogEntry:
-    return dg.EventLogEntry(
+    return dg.EventLogEntry(  # type: ignore[no-untyped-call]
         error_info=None, level=20, user_message=message, run_id="run", timestamp=0.0, dagster_event=None
     )
 
 
 def test_an_asset_that_counts_moves_the_bar_within_its_step() -> None:
     told: list[float] = []
-    report = ProgressReport(lambda done, total=None, note="": told.append(done))
+    report = ProgressReport(lambda done, *_: told.append(done))
     report.step = "decoder_mlp"
     for message in ("epochs: 30 of 120", "epochs: 60 of 120", "epochs: 1 of 120", "something else"):
         report(entry(message))
@@ -26,7 +26,7 @@ def test_what_assets_log_about_their_count_is_understood() -> None:
     tell = now_and_then(logged.append, interval_s=0.0)
     tell("rows", 1_500, 3_000)
     told: list[float] = []
-    report = ProgressReport(lambda done, total=None, note="": told.append(done))
+    report = ProgressReport(lambda done, *_: told.append(done))
     report.step = "cosine_matrix"
     report(entry(logged[0]))
     assert told == [UNITS["cosine_matrix"] / 2]
