@@ -5,8 +5,8 @@
 Starts the real server on a free port and sends single-row JSON requests over loopback, at moments drawn from
 a Poisson process: a slow answer holds no later request back. Latency is from the first byte sent to the last
 byte received.
-Rounds alone and beside a batch take turns, so that a slow minute of the machine hits both. The last line is
-the figure.
+Rounds alone, beside a batch, and beside the same work done without the gate by a process of its own at idle
+priority take turns, so that a slow minute of the machine hits all. The last line is the figure.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.server import publish_sample_decoder, start_server
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 DIMS = 32
 DISTINCT_ROWS = 2_000
+ROW_BYTES = 1536 * 12
 BATCH_ROWS = 400_000  # more than any run gets through
-START_S = 60.0
 LONGEST_WAIT = "embup_gate_realtime_waited_max_seconds"
 
 
@@ -139,10 +141,35 @@ async def beside_a_batch(
     return latencies, rows / elapsed, (after["paused_s"] - before["paused_s"]) / elapsed
 
 
+async def beside_a_process(
+    registry: Path, folder: Path, sending: Coroutine[Any, Any, list[float]]
+) -> tuple[list[float], float]:
+    """Send while a process of its own, without the gate, works on the file; give latencies and its rows/s."""
+    output = folder / "process.txt"
+    part = output.with_name(output.name + ".part")
+    embup = Path(sys.executable).with_name("embup")
+    process = subprocess.Popen(  # noqa: ASYNC220 - nothing is sent yet
+        [embup, "upsample", folder / "in.txt", output, "--registry", registry],
+        stderr=subprocess.DEVNULL,
+    )
+    os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+    try:
+        while not part.exists() or part.stat().st_size == 0:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+        started, before = time.perf_counter(), part.stat().st_size
+        latencies = await sending
+        rows = (part.stat().st_size - before) / ROW_BYTES
+        return latencies, rows / (time.perf_counter() - started)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        part.unlink(missing_ok=True)
+
+
 async def measure(
-    port: int, folder: Path, *, rate: float, seconds: float, rounds: int
-) -> tuple[Round, Round]:
-    """Run the rounds; give what was seen alone and beside a batch."""
+    port: int, registry: Path, folder: Path, *, rate: float, seconds: float, rounds: int
+) -> tuple[Round, Round, Round]:
+    """Run the rounds; give what was seen alone, beside a batch and beside a process."""
     rows = np.random.default_rng(0).normal(size=(DISTINCT_ROWS, DIMS))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     lines = "".join(",".join(f"{value:.8f}" for value in row) + "\n" for row in rows)
@@ -151,62 +178,27 @@ async def measure(
             file.write(lines)
     bodies = [json.dumps({"embedding": row.tolist()}).encode() for row in rows]
     client = Client(port)
-    alone, beside = Round(), Round()
+    alone, beside, apart = Round(), Round(), Round()
     await send(client, bodies, rate=rate, seconds=1.0, seed=0)  # connections, caches
     gc.disable()
     for number in range(rounds):
-        alone.latencies_ms += await send(client, bodies, rate=rate, seconds=seconds, seed=2 * number + 1)
+        alone.latencies_ms += await send(client, bodies, rate=rate, seconds=seconds, seed=3 * number + 1)
         latencies, rows_per_s, paused_share = await beside_a_batch(
-            client, folder, number, send(client, bodies, rate=rate, seconds=seconds, seed=2 * number + 2)
+            client, folder, number, send(client, bodies, rate=rate, seconds=seconds, seed=3 * number + 2)
         )
         beside.latencies_ms += latencies
         beside.batch_rows_per_s += rows_per_s / rounds
         beside.paused_share += paused_share / rounds
+        latencies, rows_per_s = await beside_a_process(
+            registry, folder, send(client, bodies, rate=rate, seconds=seconds, seed=3 * number + 3)
+        )
+        apart.latencies_ms += latencies
+        apart.batch_rows_per_s += rows_per_s / rounds
     _, metrics = await client.request("GET", "/metrics")
     waits = [line for line in metrics.decode().splitlines() if line.startswith(LONGEST_WAIT)]
     beside.longest_wait_ms = float(waits[0].split()[1]) * 1e3
     client.close()
-    return alone, beside
-
-
-def publish_sample_decoder(folder: Path) -> Path:
-    """Fit the kriging decoder on the built-in sample; give the registry."""
-    from embup_core.artifact import Provenance, golden_inputs
-    from embup_core.coordinates import recover_coordinates
-    from embup_core.cosine_matrix import CosineMatrix
-    from embup_core.decoders import DECODERS
-    from embup_core.registry import Registry
-    from embup_core.sources import resolve_source
-
-    files = resolve_source("sample", cache_dir=folder / "sample")
-    projected = np.load(files.projected)
-    decoder = DECODERS["kriging"]().fit(projected, recover_coordinates(CosineMatrix.open(files.cosines)))
-    Registry(folder / "registry").publish(
-        decoder,
-        golden=golden_inputs(projected),
-        provenance=Provenance("sample", "0" * 64, len(projected), {}, {}, {}),
-    )
-    return folder / "registry"
-
-
-def start_server(registry: Path, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the service in a process of its own; give it and its port."""
-    port_file = folder / "port"
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from serving.server import run_server; from serving.settings import ServingSettings\n"
-        "registry, data, port_file = map(Path, sys.argv[1:])\n"
-        "run_server(ServingSettings(registry=registry, data=data, port=0, batch_roots=str(data),"
-        " log_level='warning'), port_file=port_file)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(registry), str(folder), str(port_file)])
-    deadline = time.monotonic() + START_S
-    while not port_file.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            raise SystemExit("error: the service did not start")
-        time.sleep(0.02)
-    return process, int(port_file.read_text())
+    return alone, beside, apart
 
 
 def summary(found: Round) -> str:
@@ -229,8 +221,15 @@ def main() -> None:
         registry = options.registry or publish_sample_decoder(folder)
         process, port = start_server(registry, folder)
         try:
-            alone, beside = asyncio.run(
-                measure(port, folder, rate=options.rate, seconds=options.seconds, rounds=options.rounds)
+            alone, beside, apart = asyncio.run(
+                measure(
+                    port,
+                    registry,
+                    folder,
+                    rate=options.rate,
+                    seconds=options.seconds,
+                    rounds=options.rounds,
+                )
             )
         finally:
             process.send_signal(signal.SIGTERM)
@@ -240,6 +239,8 @@ def main() -> None:
     print(f"{options.rate:g} single-row requests/s, Poisson; {os.cpu_count()} cores; load {load:.1f}")
     print(f"alone           {summary(alone)}")
     print(f"beside a batch  {summary(beside)}")
+    print(f"beside a process without the gate  {summary(apart)}")
+    print(f"work of that process {apart.batch_rows_per_s:6,.0f} rows/s")
     share = beside.paused_share
     print(f"batch beside it {beside.batch_rows_per_s:6,.0f} rows/s, paused {share:.0%} of the time")
     print(f"longest wait of a request for the batch: {beside.longest_wait_ms:.2f} ms")
