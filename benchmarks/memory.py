@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory [--registry DIR] [--rows 200000]
 
-Starts the real server, runs a batch of 2,000 rows, then the long one, and samples the server's resident memory
-all the while. The last line is the figure: how much higher the peak of the long batch is.
+Starts the real server, runs a batch of 2,000 rows, then the long one, and samples the server's resident
+memory all the while. The last line is the figure: how much higher the peak of the long batch is.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def main() -> None:
     print(f"{SHORT_ROWS:7,} rows: peak {before / MEGABYTE:.0f} MB")
     print(f"{options.rows:7,} rows: peak {peak / MEGABYTE:.0f} MB, {rows_per_s:,.0f} rows/s")
     print(
-        f"{COMPARED_ROWS:,} lines spread over the output differ from their own decoding by at most {worst:.0e}"
+        f"{COMPARED_ROWS:,} output lines differ from the decoding of their input line by at most {worst:.0e}"
     )
     print(f"memory: {(peak - before) / MEGABYTE:+.1f} MB over the batch of {SHORT_ROWS:,} rows")
 

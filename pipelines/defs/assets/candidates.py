@@ -74,7 +74,7 @@ class KrigingConfig(dg.Config):
 class MlpConfig(dg.Config):
     """Settings of the perceptron."""
 
-    epochs: int = Field(60, ge=1, description="Passes over the training rows.")
+    epochs: int = Field(40, ge=1, description="Passes over the training rows.")
     batch_rows: int = Field(256, ge=2, description="Rows a step; a step sees all their pairs.")
     learning_rate: float = Field(1e-3, gt=0, description="The largest of the one-cycle schedule.")
     seed: int = Field(0, description="Of the starting weights and of the order of rows.")
