@@ -23,7 +23,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as tensors_from_bytes
 from safetensors.numpy import save as tensors_to_bytes
 
-from embup_core.decoders import DECODERS, INPUT_DIMS, OUTPUT_DIMS
+from embup_core.decoders import DECODERS
+from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 from embup_core.durable import write_durably
 from embup_core.errors import InvalidArtifactError
 from embup_core.model_card import render_model_card
@@ -234,7 +235,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             remedy="Publish again, or remove the folder.",
         ) from error
     required = {"format_version", "version", "content_hash", "decoder", "files", "golden", "created_utc"}
-    if not isinstance(manifest, dict) or not required <= manifest.keys():
+    if (
+        not isinstance(manifest, dict)
+        or not required <= manifest.keys()
+        or not isinstance(manifest["decoder"], dict)
+    ):
         raise InvalidArtifactError(
             f"{path}: expected the fields {sorted(required)}, found a manifest without some of them.",
             remedy="Publish again, or remove the folder.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embup_core.dims import OUTPUT_DIMS
 from embup_core.errors import InvalidDataError
 
 if TYPE_CHECKING:
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
 
     from embup_core.cosine_matrix import CosineMatrix
 
-ORIGINAL_DIMS = 1536
 _BLOCK_ROWS = 512
 
 
 def recover_coordinates(
-    matrix: CosineMatrix, *, rank: int = ORIGINAL_DIMS, landmarks: int = 2048, seed: int = 0
+    matrix: CosineMatrix, *, rank: int = OUTPUT_DIMS, landmarks: int = 2048, seed: int = 0
 ) -> NDArray[np.float32]:
     """Unit rows whose dot products are the matrix's cosines.
 

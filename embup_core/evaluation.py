@@ -81,7 +81,7 @@ class _PairSums:
     def __init__(self, expected_pairs: int) -> None:
         self.pairs = 0
         self._true = self._true_squared = self._error = self._error_squared = self._error_absolute = 0.0
-        self._every = max(1, expected_pairs // _RANKED_PAIRS)
+        self._every = max(1, -(-expected_pairs // _RANKED_PAIRS))
         self._ranked: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
 
     def add(self, predicted: NDArray[np.float32], true: NDArray[np.float32]) -> None:

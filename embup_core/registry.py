@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from embup_core.decoders import Decoder
 
 POINTER_FILE = "LATEST"
+_STAGING = ".staging-"
+_ABANDONED_AFTER_S = 86_400
 _VERSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 
 
@@ -75,7 +78,8 @@ class Registry:
             The same decoder was already published this second.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self.root))
+        self._remove_abandoned()
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.root))
         try:
             version = write_artifact(
                 staging,
@@ -102,6 +106,12 @@ class Registry:
         replace_durably(self.root / POINTER_FILE, f"{version}\n".encode())
         return self.info(version)
 
+    def _remove_abandoned(self) -> None:
+        """Remove what a publish that was killed left behind; a live one is younger than a day."""
+        for staging in self.root.glob(f"{_STAGING}*"):
+            if time.time() - staging.stat().st_mtime > _ABANDONED_AFTER_S:
+                shutil.rmtree(staging, ignore_errors=True)
+
     def latest_version(self) -> str:
         """The version in service.
 
@@ -118,6 +128,11 @@ class Registry:
             raise NoArtifactError(
                 f"No decoder is published in {self.root}.",
                 remedy=f"Run: embup train --source sample --registry {self.root}",
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidArtifactError(
+                f"{self.root / POINTER_FILE}: expected a version, found what cannot be read ({error}).",
+                remedy="Publish again.",
             ) from error
         if not _VERSION.fullmatch(version):
             raise InvalidArtifactError(
@@ -165,7 +180,15 @@ class Registry:
 
     def load_artifact(self, version: str | None = None) -> Artifact:
         """Load and verify a version, by default the one in service; raises `ArtifactError`."""
-        return load_artifact(self.path(version or self.latest_version()))
+        if version is not None:
+            return load_artifact(self.path(version))
+        latest = self.latest_version()
+        try:
+            return load_artifact(self.path(latest))
+        except NoArtifactError as error:
+            raise InvalidArtifactError(
+                f"{self.root / POINTER_FILE} names {latest}, which is not there.", remedy="Publish again."
+            ) from error
 
     def load(self, version: str | None = None) -> Upsampler:
         """A version ready to serve, by default the one in service; raises `ArtifactError`."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embup_core.artifact import Artifact, load_artifact
-from embup_core.decoders import INPUT_DIMS, OUTPUT_DIMS
+from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 from embup_core.errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
+
+    from embup_core.artifact import Artifact
 
 
 class Upsampler:
@@ -30,14 +29,7 @@ class Upsampler:
 
     def __init__(self, artifact: Artifact) -> None:
         self.version = artifact.version
-        self.decoder_name = artifact.decoder.name
-        self.manifest: dict[str, Any] = artifact.manifest
         self._decoder = artifact.decoder
-
-    @classmethod
-    def load(cls, folder: Path) -> Upsampler:
-        """Load and verify the artifact in a folder; raises `InvalidArtifactError`."""
-        return cls(load_artifact(folder))
 
     def upsample(self, projected: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Decode rows.

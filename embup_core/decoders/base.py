@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from embup_core.dims import OUTPUT_DIMS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-OUTPUT_DIMS = 1536
-INPUT_DIMS = 32
 
 
 class Decoder(ABC):

@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from embup_core.decoders.base import INPUT_DIMS, OUTPUT_DIMS, Decoder, padded, require_shape
+from embup_core.decoders.base import Decoder, padded, require_shape
 from embup_core.decoders.neighbours import NearestRows
-from embup_core.decoders.residual import (
-    STANDARDISATION_ARRAYS,
-    Standardisation,
-    completed,
-    principal_axes,
-    residual_frequencies,
-)
+from embup_core.decoders.residual import completed, residual_frequencies
+from embup_core.decoders.standard_units import STANDARDISATION_ARRAYS, Standardisation, principal_axes
 from embup_core.decoders.trend import TREND_ARRAYS, Trend
+from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 from embup_core.errors import TrainingError
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from embup_core.decoders.base import INPUT_DIMS, OUTPUT_DIMS, Decoder, padded, require_shape, unit_rows
+from embup_core.decoders.base import Decoder, padded, require_shape, unit_rows
 from embup_core.decoders.trend import fit_ridge
+from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from embup_core.decoders.base import INPUT_DIMS, OUTPUT_DIMS, Decoder, require_shape, unit_rows
+from embup_core.decoders.base import Decoder, require_shape, unit_rows
+from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from embup_core.decoders.base import INPUT_DIMS, require_shape
+from embup_core.decoders.base import require_shape
+from embup_core.dims import INPUT_DIMS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -62,6 +63,36 @@ def test_what_does_not_load_back_is_not_published(
 def test_a_version_that_is_not_there_is_said(registry: Registry, version: str) -> None:
     with pytest.raises(NoArtifactError, match="embup models"):
         registry.path(version)
+
+
+def test_a_pointer_to_a_version_that_is_gone_is_damage_not_emptiness(
+    tmp_path: Path, publish_another: PublishAnother
+) -> None:
+    registry = Registry(tmp_path)
+    publish_another(registry, 1)
+    (tmp_path / "LATEST").write_text("20990101-000000-deadbeef\n")
+    with pytest.raises(InvalidArtifactError, match=r"LATEST names 20990101-000000-deadbeef"):
+        registry.load()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", None])
+def test_a_pointer_that_cannot_be_read_is_said(tmp_path: Path, content: bytes | None) -> None:
+    pointer = tmp_path / "LATEST"
+    pointer.mkdir() if content is None else pointer.write_bytes(content)
+    with pytest.raises(InvalidArtifactError, match="cannot be read"):
+        Registry(tmp_path).load()
+
+
+def test_what_a_killed_publish_left_is_removed_a_day_later(
+    tmp_path: Path, publish_another: PublishAnother
+) -> None:
+    old, young = tmp_path / ".staging-old", tmp_path / ".staging-young"
+    old.mkdir()
+    young.mkdir()
+    os.utime(old, (0, 0))
+    publish_another(Registry(tmp_path), 1)
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_a_damaged_pointer_is_said(tmp_path: Path, publish_another: PublishAnother) -> None:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from embup_core.decoders.residual import Standardisation, completed, principal_axes, residual_frequencies
+from embup_core.decoders.residual import completed, residual_frequencies
+from embup_core.decoders.standard_units import Standardisation, principal_axes
 
 
 def residuals(z: np.ndarray, *, length_scale: float = 1.0) -> np.ndarray:
