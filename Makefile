@@ -33,8 +33,11 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "error: embup needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || true)." >&2; \
 	  echo "Install one and name it: make venv PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
-	  echo "error: $(PYTHON) has no venv module (Debian keeps it in a package of its own)." >&2; \
+	@# Debian keeps what venv needs in a package of its own, which root may install.
+	@has_venv() { $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; }; has_venv \
+	|| { [ "$$(id -u)" = 0 ] && echo "Installing Debian's python3-venv." && apt-get update -qq \
+	  && apt-get install -qq -y python3-venv >/dev/null && has_venv; } 2>/dev/null \
+	|| { echo "error: $(PYTHON) has no venv module (Debian keeps it in a package of its own)." >&2; \
 	  echo "Install it: sudo apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing embup into .venv; the first time this takes a few minutes."
 	@$(PYTHON) -m venv .venv

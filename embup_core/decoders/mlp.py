@@ -30,7 +30,7 @@ class MlpDecoder(Decoder):
     Parameters
     ----------
     epochs
-        Passes over the training rows. 60 reach 0.03 more R2 on 10,000 rows, in half as much time again.
+        Passes over the training rows.
     batch_rows
         Rows a step; a step sees batch_rows * (batch_rows - 1) pairs.
     learning_rate

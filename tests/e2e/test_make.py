@@ -39,11 +39,18 @@ def test_help_is_the_default_and_lists_every_target() -> None:
 def test_an_unfit_python_is_refused_with_a_remedy(imitation: str, message: str, tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
-    python = tmp_path / "python"
+    python, apt = tmp_path / "python", tmp_path / "apt-get"
     python.write_text(imitation)
-    python.chmod(0o755)
+    apt.write_text("#!/bin/sh\nexit 100\n")  # a machine whose packages are out of reach
+    for command in (python, apt):
+        command.chmod(0o755)
     result = subprocess.run(
-        [*MAKE, "venv", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [*MAKE, "venv", f"PYTHON={python}"],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode != 0
     assert message in result.stderr
