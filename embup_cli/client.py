@@ -53,11 +53,11 @@ class ServiceClient:
 
     def status(self, batch_request_id: str) -> dict[str, Any]:
         """Ask how far one batch is."""
-        return self._call("GET", f"/v1/batches/{quote(batch_request_id, safe='')}")
+        return self._call("GET", _batch_path(batch_request_id))
 
     def cancel(self, batch_request_id: str) -> dict[str, Any]:
         """Cancel one batch."""
-        return self._call("POST", f"/v1/batches/{quote(batch_request_id, safe='')}/cancel")
+        return self._call("POST", f"{_batch_path(batch_request_id)}/cancel")
 
     def batches(self) -> dict[str, Any]:
         """List the batches the service knows, as it answers them."""
@@ -89,6 +89,15 @@ class ServiceClient:
                 f"what answers at {self.url} is not an embup service: {method} {path} gave no JSON object."
             )
         return answer
+
+
+def _batch_path(batch_request_id: str) -> str:
+    """Name one batch; an empty id, such as an unset variable of a script, would name the list of all."""
+    if not batch_request_id.strip():
+        raise InputError(
+            "expected a batch_request_id, found nothing.", remedy="`embup list` shows the ids of all batches."
+        )
+    return f"/v1/batches/{quote(batch_request_id, safe='')}"
 
 
 def _refusal(response: httpx.Response) -> EmbupError:

@@ -85,6 +85,13 @@ def test_a_cancelled_batch_publishes_nothing(embup: Run, url: str, data: Path) -
 
 
 @pytest.mark.parametrize("command", ["status", "watch", "cancel"])
+def test_an_empty_id_is_said_and_names_no_other_request(embup: Run, url: str, command: str) -> None:
+    result = embup(command, "", "--url", url)
+    assert result.returncode == 2
+    assert "expected a batch_request_id, found nothing" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "watch", "cancel"])
 def test_an_unknown_batch_is_bad_input(command: str, embup: Run, url: str) -> None:
     result = embup(command, "no-such-batch", "--url", url)
     assert result.returncode == 2
