@@ -5,8 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from embup_core.errors import InputError
-
 
 def serve(
     *,
@@ -35,6 +33,7 @@ def serve(
     """
     from pydantic import ValidationError
 
+    from embup_core.settings_table import refused_setting
     from serving.server import run_server
     from serving.settings import ServingSettings
 
@@ -42,10 +41,5 @@ def serve(
     try:
         settings = ServingSettings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "EMBUP_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise InputError(
-            f"{name} cannot be {first['input']!r}: {first['msg']}.",
-            remedy="The settings and their bounds are listed by `python -m serving.settings`.",
-        ) from error
+        raise refused_setting(error.errors(), listed_by="python -m serving.settings") from error
     run_server(settings, port_file=port_file)

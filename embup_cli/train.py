@@ -41,14 +41,24 @@ def train(
                 "version": result.version,
                 "champion": result.champion,
                 "evaluation": evaluation,
+                "rows": result.rows,
+                "recovery_s": result.recovery_s,
                 "service": result.service,
                 "run_id": result.run_id,
             }
         )
         return
     print_table(*result.table)
+    fit_s = result.scores[result.champion].fit_s
     print_fields(
         [
+            (
+                "recovered",
+                (
+                    f"{result.rows:,} rows of coordinates in {result.recovery_s:.1f} s, "
+                    f"{result.champion} fitted in {fit_s:.1f} s"
+                ),
+            ),
             ("champion", result.champion),
             ("published", result.version),
             ("in", registry),

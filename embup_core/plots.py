@@ -1,4 +1,4 @@
-"""Static plots of an evaluation, drawn without a display."""
+"""Static plots of training and evaluation, drawn without a display."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
+
+    from embup_core.evaluation import Scores
+
+LOWEST_BAR = -0.1
+"""Where `comparison` cuts bars off: an R2 of -42 would leave no room for the others."""
 
 
 def cosine_hexbin(
@@ -24,12 +33,7 @@ def cosine_hexbin(
     dpi
         Dots an inch; the figure is 5 x 4.4 inches.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    figure, axes = _blank(height_in=4.4)
     low, high = float(min(true.min(), predicted.min())), float(max(true.max(), predicted.max()))
     image = axes.hexbin(
         true, predicted, gridsize=70, bins="log", mincnt=1, extent=(low, high, low, high), cmap="viridis"
@@ -37,6 +41,64 @@ def cosine_hexbin(
     axes.plot((low, high), (low, high), color="crimson", linewidth=1)
     axes.set(xlabel="true cosine", ylabel="predicted cosine", title=title)
     figure.colorbar(image, label="pairs")
+    return _png(figure, dpi)
+
+
+def loss_curve(losses: Sequence[float], *, title: str, dpi: int = 120) -> bytes:
+    """Training loss by epoch, on a logarithmic scale: PNG bytes.
+
+    Parameters
+    ----------
+    losses
+        Mean loss of each epoch: mean squared error of cosines.
+    title
+        Above the plot.
+    dpi
+        Dots an inch; the figure is 5 x 3.4 inches.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _blank(height_in=3.4)
+    axes.plot(range(1, len(losses) + 1), losses, marker="." if len(losses) < 100 else "")
+    axes.set(xlabel="epoch", ylabel="mean squared error of cosines", title=title, yscale="log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(visible=True, which="both", alpha=0.3)
+    return _png(figure, dpi)
+
+
+def comparison(scores: Mapping[str, Scores], *, dpi: int = 120) -> bytes:
+    """R2 of each decoder's cosines between test rows as bars, the worst first: PNG bytes.
+
+    Parameters
+    ----------
+    scores
+        On test rows, by name. Bars end at -0.1 below; the number is written at each.
+    dpi
+        Dots an inch; the figure is 5 inches wide.
+    """
+    worst_first = sorted(scores.items(), key=lambda item: item[1].test_test.r2)
+    names = [name for name, _ in worst_first]
+    r2 = [one.test_test.r2 for _, one in worst_first]
+    figure, axes = _blank(height_in=1.2 + 0.45 * len(names))
+    axes.barh(names, [max(value, LOWEST_BAR) for value in r2], color="#3b6fb6")
+    for row, value in enumerate(r2):
+        axes.text(max(value, 0) + 0.015, row, f"{value:.3f}", verticalalignment="center")
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set(xlim=(LOWEST_BAR, 1.1), xlabel="R2 of cosines, test x test", title="Decoders on unseen rows")
+    axes.invert_yaxis()
+    return _png(figure, dpi)
+
+
+def _blank(*, height_in: float) -> tuple[Figure, Axes]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
     png = io.BytesIO()
     figure.savefig(png, dpi=dpi, format="png", metadata={"Software": None})
     return png.getvalue()

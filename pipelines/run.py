@@ -13,9 +13,10 @@ import dagster as dg
 import stamina.instrumentation
 from pydantic import ValidationError
 
-from embup_core.errors import EmbupError, InputError, InvalidArtifactError, InvalidDataError, TrainingError
+from embup_core.errors import EmbupError, InvalidArtifactError, InvalidDataError, TrainingError
 from embup_core.scores_table import scores_table
 from embup_core.selection import wanted_candidates
+from embup_core.settings_table import refused_setting
 from pipelines.definitions import build_defs
 from pipelines.defs.assets.evaluation import open_evaluation
 from pipelines.defs.jobs import TRAIN_AND_PUBLISH
@@ -57,6 +58,10 @@ class TrainingResult:
         Column names and rows of text: scores on test rows of all candidates and baselines.
     scores
         The same as numbers, by name.
+    rows
+        How many originals were recovered.
+    recovery_s
+        Seconds that took, in this run or in the one that made the coordinates.
     service
         What became of the running service, in a sentence.
     run_id
@@ -67,6 +72,8 @@ class TrainingResult:
     champion: str
     table: tuple[tuple[str, ...], list[tuple[str, ...]]]
     scores: dict[str, Scores]
+    rows: int
+    recovery_s: float
     service: str
     run_id: str
 
@@ -131,12 +138,15 @@ def train_and_publish(
                 f"training stopped at {report.step or 'its start'}: {error}",
                 remedy=f"The whole story is in Dagster's records of run {run_id} in {settings.data}.",
             ) from error
+        recovery = _facts_about(instance, "coordinates")
     evaluation: Evaluation = open_evaluation(result.asset_value("evaluation"))
     return TrainingResult(
         version=result.asset_value("decoder_artifact").version,
         champion=evaluation.champion,
         table=scores_table(evaluation.reported),
         scores=evaluation.reported,
+        rows=recovery["rows"],
+        recovery_s=recovery["recovery_s"],
         service=report.service,
         run_id=run_id,
     )
@@ -148,12 +158,14 @@ def _with_arguments(settings: PipelineSettings | None, **arguments: str | Path) 
     try:
         return PipelineSettings(**given | arguments)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "EMBUP_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise InputError(
-            f"{name} cannot be {first['input']!r}: {first['msg']}.",
-            remedy="The settings are listed by `python -m pipelines.settings`.",
-        ) from error
+        raise refused_setting(error.errors(), listed_by="python -m pipelines.settings") from error
+
+
+def _facts_about(instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
+    """What an asset said about itself when it was last materialized."""
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    told = event.asset_materialization if event else None
+    return {name: value.value for name, value in told.metadata.items()} if told else {}
 
 
 def _explain_failed_check(report: ProgressReport, run_id: str) -> None:

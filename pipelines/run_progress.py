@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import dagster as dg
+
+from pipelines.progress_lines import share_done
 
 if TYPE_CHECKING:
     from pipelines.run import ProgressCallback
@@ -21,9 +22,6 @@ UNITS = {
     "evaluation": 40.0,
     "decoder_artifact": 3.0,
 }
-
-# How `pipelines.defs.resources.now_and_then` words the way a step has come.
-_DONE_OF_TOTAL = re.compile(r": ([\d,]+) of ([\d,]+)$")
 
 
 class ProgressReport:
@@ -57,8 +55,7 @@ class ProgressReport:
         """Take in one event."""
         event = entry.dagster_event
         if event is None:  # a line that an asset logged
-            told = _DONE_OF_TOTAL.search(entry.user_message)
-            part = _number(told[1]) / _number(told[2]) * UNITS.get(self.step, 0.0) if told else 0.0
+            part = (share_done(entry.user_message) or 0.0) * UNITS.get(self.step, 0.0)
             self._tell(f"{self.step}: {entry.user_message}" if self.step else entry.user_message, part)
             return
         if event.event_type == dg.DagsterEventType.STEP_START:
@@ -83,7 +80,3 @@ class ProgressReport:
         self._told = max(self._told, self._done + part_of_step)
         if self._callback is not None:
             self._callback(self._told, self._total, note)
-
-
-def _number(digits: str) -> int:
-    return int(digits.replace(",", ""))

@@ -11,11 +11,13 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from embup_core.settings_table import PREFIX, markdown_settings
+
 
 class PipelineSettings(BaseSettings):
     """Settings of one training process; validated once, at start, and frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="EMBUP_", frozen=True, extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
 
     source: str = Field(
         default="sample",
@@ -54,18 +56,8 @@ class PipelineSettings(BaseSettings):
 
 
 def settings_table() -> str:
-    """Render every setting as one row of a Markdown table, in the order of the class.
-
-    Returns
-    -------
-    str
-        Columns: variable, default, meaning.
-    """
-    lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in PipelineSettings.model_fields.items():
-        shown = f"`{field.default}`" if field.default != "" else ""
-        lines.append(f"| `EMBUP_{name.upper()}` | {shown} | {field.description} |")
-    return "\n".join(lines) + "\n"
+    """Every setting as one row of a Markdown table, in the order of the class."""
+    return markdown_settings(PipelineSettings.model_fields)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Files that assets hand to each other: matrices and fitted decoders, never through an I/O manager.
 
 One folder a data set, named by its fingerprint; one name a result, made of its asset and of a hash of all it
-depends on. So equal work has one file, two runs on different settings do not meet, and a file once there
-never changes: it is written beside and renamed.
+depends on, the code included. So equal work has one file, two runs on different settings do not meet, and a
+file once there never changes: it is written beside and renamed, and what has the name already stays.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+
+import embup_core
+from embup_core.durable import sync_folder, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +32,18 @@ KEPT_DATA_SETS = 3
 
 def version_of(**ingredients: Any) -> str:
     """Sixteen hexadecimal digits that name everything a result depends on (JSON values)."""
-    return hashlib.sha256(json.dumps(ingredients, sort_keys=True).encode()).hexdigest()[:16]
+    described = json.dumps(ingredients | {"code": _code_hash()}, sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+@cache
+def _code_hash() -> str:
+    """SHA-256 of the science's source files: another version of the code may fit otherwise."""
+    digest = hashlib.sha256()
+    for folder in map(Path, embup_core.__path__):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 class StagingArea:
@@ -54,26 +69,34 @@ class StagingArea:
     def save_array(self, asset: str, version: str, array: NDArray[Any]) -> Path:
         """Stage one array as ``.npy``."""
         target = self.path(asset, version, ".npy")
-        with _written_beside(target) as beside, beside.open("wb") as file:
-            np.save(file, array)
+        if not target.exists():
+            with _written_beside(target) as file:
+                np.save(file, array)
         return target
 
     def save_arrays(self, asset: str, version: str, arrays: Mapping[str, NDArray[Any]]) -> Path:
         """Stage several arrays as ``.npz``."""
         target = self.path(asset, version, ".npz")
-        with _written_beside(target) as beside, beside.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+        if not target.exists():
+            with _written_beside(target) as file:
+                np.savez(file, allow_pickle=False, **arrays)
         return target
 
     def save_folder(self, asset: str, version: str, files: Mapping[str, bytes]) -> Path:
-        """Stage several files as one folder; one of this name that is already there has the same content."""
+        """Stage several files as one folder; one of this name that is already there stays."""
         target = self.path(asset, version, "")
+        if target.exists():
+            return target
         beside = Path(tempfile.mkdtemp(prefix=".", dir=self.folder))
         try:
             for name, content in files.items():
-                (beside / name).write_bytes(content)
-            shutil.rmtree(target, ignore_errors=True)
-            beside.rename(target)
+                write_durably(beside / name, content)
+            sync_folder(beside)
+            try:
+                beside.rename(target)
+            except OSError:
+                if not target.is_dir():  # not another run, quicker by a moment, with the same work
+                    raise
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return target
@@ -90,12 +113,14 @@ def remove_old_data_sets(root: Path, kept: int = KEPT_DATA_SETS) -> list[str]:
 
 
 @contextmanager
-def _written_beside(target: Path) -> Iterator[Path]:
+def _written_beside(target: Path) -> Iterator[BinaryIO]:
     descriptor, name = tempfile.mkstemp(prefix=".", dir=target.parent)
-    os.close(descriptor)
     beside = Path(name)
     try:
-        yield beside
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(descriptor)  # what has the name stays, so it must be whole even after a power cut
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)

@@ -81,10 +81,24 @@ class _RetryableError(Exception):
 
 
 def without_secrets(url: str) -> str:
-    """Give an address without user, password, query and fragment, for messages and records."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    """Give an address without user, password, query and fragment, for messages and records.
+
+    Raises
+    ------
+    SourceUnavailableError
+        The address is malformed. It is not repeated: where its secrets are cannot be told.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise SourceUnavailableError(
+            "a URL of the source is malformed: its host or its port cannot be read.",
+            remedy="Write it as https://host/path or https://host:port/path, with / @ : [ ] in a user or "
+            "password percent-encoded.",
+        ) from None  # the cause quotes the address
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"
 
 
 def download(
@@ -199,10 +213,12 @@ class _Transfer:
         try:
             with client.stream("GET", self.url, headers=headers) as response:
                 self._take(response, here, started)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
+            # Before TransportError, which UnsupportedProtocol is one of: no later attempt can succeed.
+            told = str(error).rstrip(".") or type(error).__name__
+            self._refuse(f"{self.shown_url} cannot be fetched: {told}.", "Check the address.")
         except httpx.TransportError as error:
             raise _RetryableError(str(error) or type(error).__name__) from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
-            self._refuse(f"{self.shown_url} cannot be fetched: {error}.", "Check the address.")
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 self._refuse_space(None)

@@ -1,7 +1,6 @@
 """What assets need from outside, each settable in the launchpad: source, choice, places, service."""
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,14 @@ import dagster as dg
 import httpx
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from embup_core.registry import Registry
 from embup_core.selection import wanted_candidates
 from embup_core.sources import SourceFiles, resolve_source
+from pipelines.progress_lines import now_and_then
 from pipelines.settings import PipelineSettings
 from pipelines.staging import StagingArea
-
-LOG_INTERVAL_S = 5.0
 
 
 class TrainingSource(dg.ConfigurableResource["TrainingSource"]):
@@ -124,25 +122,16 @@ class JsonIOManager(dg.ConfigurableIOManager):
         if not path.exists():
             raise dg.Failure(f"{context.asset_key.to_user_string()} has no result yet: materialize it first.")
         model: type[BaseModel] = context.dagster_type.typing_type
-        return model.model_validate_json(path.read_bytes())
+        try:
+            return model.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise dg.Failure(
+                f"{context.asset_key.to_user_string()} has a result of another version of embup: "
+                "materialize projected_embeddings and everything after it."
+            ) from error
 
     def _path(self, key: dg.AssetKey) -> Path:
         return Path(self.base_dir).joinpath(*key.path).with_suffix(".json")
-
-
-def now_and_then(
-    log: Callable[[str], None], *, interval_s: float = LOG_INTERVAL_S
-) -> Callable[[str, int, int | None], None]:
-    """A progress callback that logs at most one line every few seconds."""
-    last_s = time.monotonic()
-
-    def progress(label: str, done: int, total: int | None) -> None:
-        nonlocal last_s
-        if time.monotonic() - last_s >= interval_s:
-            last_s = time.monotonic()
-            log(f"{label}: {done:,} of {total:,}" if total else f"{label}: {done:,}")
-
-    return progress
 
 
 def resources_for(settings: PipelineSettings) -> dict[str, Any]:

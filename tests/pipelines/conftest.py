@@ -55,29 +55,33 @@ def settings(tmp_path: Path, sample_source: SourceFiles) -> PipelineSettings:
 def run(
     dagster_instance: dg.DagsterInstance, settings: PipelineSettings
 ) -> Callable[..., dg.ExecuteInProcessResult]:
-    """Materialize the graph: ``run(selection="*", **settings)``."""
+    """Materialize the graph: ``run(*assets, config={asset: settings}, **settings)``; by default all of it."""
 
-    def materialize(selection: str = "*", **changes: Any) -> dg.ExecuteInProcessResult:
+    def materialize(
+        *assets: str, config: dict[str, dict[str, Any]] | None = None, **changes: Any
+    ) -> dg.ExecuteInProcessResult:
         defs = build_defs(settings.model_copy(update=changes))
+        selection = dg.AssetSelection.assets(*assets) if assets else dg.AssetSelection.all()
         job = dg.define_asset_job("test", selection=selection)
         resolved = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("test")
         selected = {node.name for node in resolved.nodes}
-        config = {**FAST, "ops": {name: value for name, value in FAST["ops"].items() if name in selected}}
-        return resolved.execute_in_process(instance=dagster_instance, run_config=config, raise_on_error=False)
+        ops = {name: value for name, value in FAST["ops"].items() if name in selected}
+        ops |= {name: {"config": value} for name, value in (config or {}).items()}
+        return resolved.execute_in_process(
+            instance=dagster_instance, run_config={**FAST, "ops": ops}, raise_on_error=False
+        )
 
     return materialize
 
 
 @pytest.fixture(scope="session")
 def inputs(sample_source: SourceFiles) -> InputFiles:
-    return InputFiles(
-        projected=str(sample_source.projected), cosines=str(sample_source.cosines), source="sample:600"
-    )
+    return InputFiles.now(sample_source)
 
 
 @pytest.fixture(scope="session")
-def matrix_handle(sample_source: SourceFiles) -> MatrixHandle:
-    return MatrixHandle(path=str(sample_source.cosines), rows=600, fingerprint="f" * 64)
+def matrix_handle(inputs: InputFiles) -> MatrixHandle:
+    return MatrixHandle(files=inputs, rows=600, fingerprint="f" * 64)
 
 
 @pytest.fixture
@@ -87,6 +91,6 @@ def stage(tmp_path: Path) -> Callable[[Any], StagedResult]:
 
     def save(array: Any) -> StagedResult:
         np.save(tmp_path / "staged.npy", array)
-        return StagedResult(path=str(tmp_path / "staged.npy"), version="1")
+        return StagedResult(path=str(tmp_path / "staged.npy"), version="1", made_from={})
 
     return save

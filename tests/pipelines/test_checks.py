@@ -66,7 +66,7 @@ def scores(r2: float, unit_norm_error: float = 1e-7) -> Scores:
 
 def staged_evaluation(tmp_path: Path, evaluation: Evaluation) -> StagedResult:
     (tmp_path / EVALUATION_FILE).write_text(json.dumps(evaluation.to_json()))
-    return StagedResult(path=str(tmp_path), version="1")
+    return StagedResult(path=str(tmp_path), version="1", made_from={})
 
 
 def evaluation(kriging: Scores, linear_residual: Scores) -> Evaluation:
@@ -79,13 +79,27 @@ def test_a_champion_above_the_yardstick_passes(tmp_path: Path) -> None:
     assert check(checks.champion_beats_linear_residual, handle).passed
 
 
-def test_a_champion_chosen_on_validation_that_loses_on_test_fails(tmp_path: Path) -> None:
-    lost = replace(
+def test_test_rows_decide_nothing_and_are_told(tmp_path: Path) -> None:
+    lost_on_test = replace(
         evaluation(scores(0.5), scores(0.3)), test={"kriging": scores(0.2), "linear_residual": scores(0.3)}
+    )
+    result = check(checks.champion_beats_linear_residual, staged_evaluation(tmp_path, lost_on_test))
+    assert result.passed
+    assert (told(result)["found"], told(result)["expected_above"]) == (0.5, 0.3)
+    assert (told(result)["found_on_test"], told(result)["yardstick_on_test"]) == (0.2, 0.3)
+
+
+def test_a_decoder_asked_for_that_loses_on_validation_rows_fails(tmp_path: Path) -> None:
+    lost = replace(
+        evaluation(scores(0.5), scores(0.3)),
+        choice="kriging",
+        validation={"kriging": scores(0.2), "linear_residual": scores(0.3)},
     )
     result = check(checks.champion_beats_linear_residual, staged_evaluation(tmp_path, lost))
     assert not result.passed
-    assert told(result)["problem"].startswith("kriging reaches R2 0.200 on test rows, linear_residual 0.300")
+    assert told(result)["problem"].startswith(
+        "kriging reaches R2 0.200 on validation rows, linear_residual 0.300"
+    )
 
 
 def test_the_yardstick_as_champion_of_all_fails(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -14,8 +16,8 @@ from embup_core.sources import COSINES_FILE, PROJECTED_FILE, SampleParameters, g
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from embup_core.sources import SourceFiles
     from pipelines.settings import PipelineSettings
 
     Run = Callable[..., dg.ExecuteInProcessResult]
@@ -60,8 +62,13 @@ def test_the_whole_graph_publishes_the_champion(run: Run, settings: PipelineSett
     parts = published.manifest["split"]
     assert (parts["train"], parts["validation"], parts["test"]) == (450, 60, 90)
     assert sorted(path.name for path in (published.folder / "plots").iterdir()) == [
-        f"cosines_{name}.png" for name in ("kriging", "linear", "linear_residual", "mlp")
+        "comparison.png",
+        *(f"cosines_{name}.png" for name in ("kriging", "linear", "linear_residual", "mlp")),
+        "training_mlp.png",
     ]
+    card = (published.folder / "MODEL_CARD.md").read_text()
+    assert "](plots/comparison.png)" in card
+    assert "](plots/training_mlp.png)" in card
     scores = json.loads((published.folder / "evaluation.json").read_text())
     assert scores["champion"] == "kriging"
     assert set(scores["test"]) == {"linear", "linear_residual", "kriging", "mlp"}
@@ -70,6 +77,9 @@ def test_the_whole_graph_publishes_the_champion(run: Run, settings: PipelineSett
     table = metadata(result, "evaluation")["scores"]
     assert {record.data["decoder"] for record in table} == set(scores["test"]) | set(scores["baselines"])
     assert "data:image/png;base64," in metadata(result, "evaluation")["true_against_predicted_cosine"]
+    assert "data:image/png;base64," in metadata(result, "evaluation")["comparison"]
+    assert "data:image/png;base64," in metadata(result, "decoder_mlp")["training"]
+    assert "training" not in metadata(result, "decoder_kriging")
     assert "No service is running" in metadata(result, "upsampler_service")["state"]
 
 
@@ -150,3 +160,90 @@ def test_invalid_inputs_are_recorded_and_stop_the_run(
     assert name == f"{asset}:inputs_valid"
     assert problem in told
     assert materialized(result) <= {"projected_embeddings"}
+
+
+@pytest.fixture
+def own_source(tmp_path: Path) -> SourceFiles:
+    """Files that a test may change after a run."""
+    return generate_sample(tmp_path / "own", parameters=SampleParameters(rows=150))
+
+
+def stopped_by(result: dg.ExecuteInProcessResult) -> str:
+    """What the first failed step said, and what that came from."""
+    error = next(event.step_failure_data.error for event in result.all_events if event.is_step_failure)
+    told = []
+    while error is not None:
+        told.append(error.message)
+        error = error.cause
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize("kept_time", [False, True])
+def test_embeddings_replaced_since_they_were_checked_are_not_trained_on(
+    run: Run, settings: PipelineSettings, own_source: SourceFiles, kept_time: bool
+) -> None:
+    source = str(own_source.projected.parent)
+    assert run(source=source, decoder="linear_residual").success
+    before = own_source.projected.stat()
+    np.save(own_source.projected, np.load(own_source.projected)[::-1].copy())
+    if kept_time:
+        os.utime(own_source.projected, ns=(before.st_atime_ns, before.st_mtime_ns))
+    result = run("decoder_linear_residual", "decoder_artifact", source=source, decoder="linear_residual")
+    assert not result.success
+    assert f"{own_source.projected} changed since it was checked." in stopped_by(result)
+    assert "Materialize projected_embeddings and everything after it." in stopped_by(result)
+    assert not run("decoder_artifact", source=source, decoder="linear_residual").success
+    assert len(Registry(settings.registry).versions()) == 1
+
+
+def test_embeddings_checked_again_do_not_go_with_the_matrix_of_before(
+    run: Run, settings: PipelineSettings, own_source: SourceFiles
+) -> None:
+    source = str(own_source.projected.parent)
+    assert run(source=source, decoder="linear_residual").success
+    np.save(own_source.projected, np.load(own_source.projected)[::-1].copy())
+    result = run("projected_embeddings", "decoder_artifact", source=source, decoder="linear_residual")
+    assert "changed since it was checked" in stopped_by(result)
+    assert len(Registry(settings.registry).versions()) == 1
+    assert run(source=source, decoder="linear_residual").success
+    assert len(Registry(settings.registry).versions()) == 2
+
+
+def test_a_matrix_replaced_since_it_was_checked_is_not_read(run: Run, own_source: SourceFiles) -> None:
+    source = str(own_source.projected.parent)
+    assert run("projected_embeddings", "cosine_matrix", source=source).success
+    own_source.cosines.write_bytes(own_source.cosines.read_bytes())
+    result = run("coordinates", source=source)
+    assert f"{own_source.cosines} changed since it was checked." in stopped_by(result)
+    own_source.cosines.unlink()
+    assert "cannot be read" in stopped_by(run("coordinates", source=source))
+
+
+def test_results_of_different_splits_are_not_used_together(run: Run, settings: PipelineSettings) -> None:
+    assert run(decoder="linear_residual").success
+    assert run("row_split", config={"row_split": {"seed": 1}}, decoder="linear_residual").success
+    for asset in ("evaluation", "decoder_artifact"):
+        result = run(asset, decoder="linear_residual")
+        assert not result.success
+        assert "was made from another row_split" in stopped_by(result)
+    assert len(Registry(settings.registry).versions()) == 1
+
+
+def test_candidates_fitted_later_reach_an_evaluation_that_was_made_without_them(run: Run) -> None:
+    assert run(decoder="kriging").success
+    assert run("evaluation").success
+    table = metadata(run(), "evaluation")["scores"]
+    folder = metadata(run("evaluation"), "evaluation")["folder"]
+    kept = json.loads((Path(folder) / "evaluation.json").read_text())
+    assert {record.data["decoder"] for record in table} == {*kept["test"], *kept["baselines"]}
+    assert "mlp" in kept["test"]
+
+
+def test_a_result_told_in_the_words_of_another_version_names_the_remedy(
+    run: Run, settings: PipelineSettings
+) -> None:
+    assert run("projected_embeddings").success
+    (settings.data / ".dagster" / "handles" / "projected_embeddings.json").write_text(
+        '{"projected": "/z.npy"}'
+    )
+    assert "result of another version of embup" in stopped_by(run("cosine_matrix"))

@@ -35,6 +35,8 @@ def test_a_named_decoder_is_trained_published_and_recorded(
     assert [row[0] for row in rows][-1] == "kriging"
     assert result.scores["kriging"].test_test.r2 > result.scores["linear_residual"].test_test.r2
     assert "No service is running" in result.service
+    assert result.rows == 600
+    assert 0 < result.recovery_s < 60
 
     done = [one[0] for one in seen]
     assert done == sorted(done)
@@ -66,7 +68,7 @@ def test_a_source_that_is_not_there_is_the_sources_own_error(tmp_path: Path) -> 
 
 
 def test_a_failed_check_is_an_error_that_says_what_the_check_said(settings: PipelineSettings) -> None:
-    with pytest.raises(TrainingError, match=r"linear reaches R2 -.* on test rows") as caught:
+    with pytest.raises(TrainingError, match=r"linear reaches R2 -.* on validation rows") as caught:
         train_and_publish(settings.source, settings.registry, settings.data, "linear", settings=settings)
     assert caught.value.remedy
     assert Registry(settings.registry).versions() == []

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from pipelines.defs.resources import now_and_then
+from pipelines.progress_lines import now_and_then, progress_line, share_done
 from pipelines.run_progress import UNITS, ProgressReport
 
 
@@ -30,3 +30,8 @@ def test_what_assets_log_about_their_count_is_understood() -> None:
     report.step = "cosine_matrix"
     report(entry(logged[0]))
     assert told == [UNITS["cosine_matrix"] / 2]
+
+
+def test_a_line_is_read_back_as_it_was_written() -> None:
+    assert share_done(progress_line("rows", 1_500, 3_000)) == 0.5
+    assert share_done(progress_line("downloading z.npy", 1_234_567, None)) is None

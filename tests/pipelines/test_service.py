@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -104,13 +105,40 @@ def test_something_else_on_the_port_is_no_failure(
     assert says in said["state"]
 
 
+@pytest.mark.parametrize("behind_a_proxy", [False, True])
+def test_a_service_that_stops_before_it_is_probed_is_no_failure(
+    registry: Registry, behind_a_proxy: bool
+) -> None:
+    version = registry.latest_version()
+
+    class Stopping(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class names it so
+            pass
+
+        def do_POST(self) -> None:
+            if self.path != "/v1/models/reload":
+                if behind_a_proxy:
+                    self.send_error(502)
+                return  # else the connection ends without an answer
+            body = json.dumps({"model_version": version}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stopping) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        said = tell(registry, f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert said["running"] is False
+    assert f"took up {version} and went away before it answered" in said["state"]
+
+
 def test_a_service_that_answers_otherwise_than_the_decoder_fails_the_asset(
     registry: Registry, stranger: Callable[[int, bytes], str]
 ) -> None:
     version = registry.latest_version()
     zeros = [[0.0] * 1536] * 4
-    import json
-
     body = json.dumps({"model_version": version, "embeddings": zeros, "confidence": [0] * 4}).encode()
     with pytest.raises(dg.Failure, match="golden inputs with a difference"):
         tell(registry, stranger(200, body))

@@ -34,12 +34,40 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     assert list(area.folder.iterdir()) == []
 
 
-def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_a_folder_that_is_there_stays(tmp_path: Path) -> None:
     area = StagingArea(tmp_path, "f" * 64)
-    area.save_folder("decoder", "1", {"a": b"1", "old": b"2"})
+    area.save_folder("decoder", "1", {"a": b"1", "b": b"2"})
     folder = area.save_folder("decoder", "1", {"a": b"3"})
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a": b"3"}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a": b"1", "b": b"2"}
     assert list(area.folder.iterdir()) == [folder]
+
+
+def test_of_two_runs_with_the_same_work_the_quicker_keeps_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    area = StagingArea(tmp_path, "f" * 64)
+    place = area.path("decoder", "1", "")
+
+    def written_meanwhile(path: Path) -> None:
+        place.mkdir()
+        (place / "a").write_bytes(b"first")
+
+    monkeypatch.setattr("pipelines.staging.sync_folder", written_meanwhile)
+    assert area.save_folder("decoder", "1", {"a": b"second"}) == place
+    assert (place / "a").read_bytes() == b"first"
+    assert list(area.folder.iterdir()) == [place]
+
+
+def test_an_array_that_is_there_stays(tmp_path: Path) -> None:
+    area = StagingArea(tmp_path, "f" * 64)
+    area.save_array("coordinates", "1", np.zeros(3))
+    assert not np.load(area.save_array("coordinates", "1", np.ones(3))).any()
+
+
+def test_a_version_depends_on_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = version_of(a=1)
+    monkeypatch.setattr("pipelines.staging._code_hash", lambda: "other")
+    assert version_of(a=1) != before
 
 
 def test_the_last_used_data_sets_stay(tmp_path: Path) -> None:

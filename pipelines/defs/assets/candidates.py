@@ -5,7 +5,6 @@ Defaults of the configurations are those of the decoders; a test holds them toge
 
 import itertools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,8 +12,8 @@ from pydantic import Field
 
 from embup_core.decoders import DECODERS, Decoder
 from embup_core.decoders.mlp import MlpDecoder
+from embup_core.plots import loss_curve
 from embup_core.selection import Candidate
-from embup_core.sources import load_projected
 from pipelines.defs.assets.handles import (
     OWNERS,
     CandidateHandle,
@@ -22,9 +21,13 @@ from pipelines.defs.assets.handles import (
     MatrixHandle,
     StagedResult,
     open_coordinates,
+    open_projected,
     open_split,
+    require_one_lineage,
 )
-from pipelines.defs.resources import CandidateChoice, StagingRoot, now_and_then
+from pipelines.defs.assets.thumbnails import THUMBNAIL_DPI, thumbnails
+from pipelines.defs.resources import CandidateChoice, StagingRoot
+from pipelines.progress_lines import now_and_then
 from pipelines.staging import version_of
 
 GROUP = "decoders"
@@ -102,6 +105,7 @@ def candidate_asset(
         candidates: CandidateChoice,
         staging: StagingRoot,
     ) -> dg.MaterializeResult[CandidateHandle]:
+        made_from = require_one_lineage(cosine_matrix, coordinates=coordinates, row_split=row_split)
         settings: dict[str, Any] = config.model_dump()  # type: ignore[attr-defined]
         version = version_of(
             decoder=decoder_type.name,
@@ -113,7 +117,7 @@ def candidate_asset(
             state = f"not fitted: the choice is {candidates.decoder}"
             context.log.info(state)
             return dg.MaterializeResult(
-                value=CandidateHandle(version=version),
+                value=CandidateHandle(version=version, made_from=made_from),
                 metadata={"state": state},
                 data_version=dg.DataVersion("not fitted"),
             )
@@ -123,16 +127,17 @@ def candidate_asset(
         fitted = Candidate.fit(
             decoder_type,
             settings,
-            load_projected(Path(projected_embeddings.projected)),
+            open_projected(projected_embeddings, cosine_matrix),
             open_coordinates(coordinates),
             train=rows.train,
             fit_rows=rows.fit_rows,
         )
         folder = staging.area(cosine_matrix.fingerprint).save_folder(
-            f"decoder_{decoder_type.name}", version, fitted.files()
+            f"decoder_{decoder_type.name}", version, fitted.files() | _training_plot(fitted.for_report)
         )
+        shown = _training_plot(fitted.for_report, dpi=THUMBNAIL_DPI)
         return dg.MaterializeResult(
-            value=CandidateHandle(path=str(folder), version=version),
+            value=CandidateHandle(path=str(folder), version=version, made_from=made_from),
             metadata={
                 "decoder": decoder_type.summary,
                 "settings": dg.MetadataValue.json(fitted.for_report.settings()),
@@ -141,6 +146,7 @@ def candidate_asset(
                 "fit_s": round(fitted.fit_s, 3),
                 "numbers_learned": sum(int(array.size) for array in fitted.for_report.arrays().values()),
                 "folder": dg.MetadataValue.path(str(folder)),
+                **({"training": thumbnails(shown)} if shown else {}),
             },
             data_version=dg.DataVersion(version),
         )
@@ -153,6 +159,14 @@ def _epochs_told(context: dg.AssetExecutionContext, epochs: int) -> Callable[[in
     tell = now_and_then(context.log.info)
     counted = itertools.count(1)
     return lambda _: tell("epochs", next(counted), 2 * epochs)
+
+
+def _training_plot(decoder: Decoder, *, dpi: int = 120) -> dict[str, bytes]:
+    """The curve of a decoder that learned in epochs, by file name; of others nothing."""
+    if not isinstance(decoder, MlpDecoder):
+        return {}
+    title = f"{decoder.name}: {len(decoder.losses_)} epochs"
+    return {f"training_{decoder.name}.png": loss_curve(decoder.losses_, title=title, dpi=dpi)}
 
 
 decoder_linear = candidate_asset(DECODERS["linear"], LinearConfig, {"scikitlearn"})

@@ -1,6 +1,5 @@
 """How good each candidate is, side by side with what needs no decoder."""
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,9 @@ import dagster as dg
 from pydantic import Field
 
 from embup_core.evaluation import Scores, baselines, evaluate_decoder, sample_test_pairs
-from embup_core.plots import cosine_hexbin
+from embup_core.plots import comparison, cosine_hexbin
 from embup_core.scores_table import markdown_table, scores_table
 from embup_core.selection import Candidate, Evaluation
-from embup_core.sources import load_projected
 from pipelines.defs.assets.handles import (
     OWNERS,
     CandidateHandle,
@@ -21,13 +19,15 @@ from pipelines.defs.assets.handles import (
     StagedResult,
     open_coordinates,
     open_matrix,
+    open_projected,
     open_split,
+    require_one_lineage,
 )
+from pipelines.defs.assets.thumbnails import THUMBNAIL_DPI, thumbnails
 from pipelines.defs.resources import CandidateChoice, StagingRoot
 from pipelines.staging import version_of
 
 EVALUATION_FILE = "evaluation.json"
-THUMBNAIL_DPI = 55
 
 
 class EvaluationConfig(dg.Config):
@@ -52,20 +52,28 @@ def evaluation(
     staging: StagingRoot,
 ) -> dg.MaterializeResult[StagedResult]:
     """Scores of all candidates and baselines on pairs of unseen rows, a plot each, and the champion."""
-    projected = load_projected(Path(projected_embeddings.projected))
+    handles = {
+        "decoder_linear": decoder_linear,
+        "decoder_linear_residual": decoder_linear_residual,
+        "decoder_kriging": decoder_kriging,
+        "decoder_mlp": decoder_mlp,
+    }
+    made_from = require_one_lineage(cosine_matrix, coordinates=coordinates, row_split=row_split, **handles)
+    projected = open_projected(projected_embeddings, cosine_matrix)
     matrix = open_matrix(cosine_matrix)
     rows = open_split(row_split)
-    handles = (decoder_linear, decoder_linear_residual, decoder_kriging, decoder_mlp)
 
     settings: dict[str, dict[str, Any]] = {}
     validation: dict[str, Scores] = {}
     test: dict[str, Scores] = {}
     plots: dict[str, bytes] = {}
-    thumbnails: dict[str, bytes] = {}
-    for handle in handles:
+    small: dict[str, bytes] = {}
+    for handle in handles.values():
         if handle.path is None:
             continue
-        candidate = Candidate.load(Path(handle.path))
+        folder = Path(handle.path)
+        candidate = Candidate.load(folder)
+        plots |= {path.name: path.read_bytes() for path in folder.glob("*.png")}
         decoder = candidate.for_report
         context.log.info("scoring %s", decoder.name)
         settings[decoder.name] = decoder.settings()
@@ -80,7 +88,7 @@ def evaluation(
         )
         title = f"{decoder.name}: R2 {test[decoder.name].test_test.r2:.3f}"
         plots[f"cosines_{decoder.name}.png"] = cosine_hexbin(true, predicted, title=title)
-        thumbnails[decoder.name] = cosine_hexbin(true, predicted, title=title, dpi=THUMBNAIL_DPI)
+        small[decoder.name] = cosine_hexbin(true, predicted, title=title, dpi=THUMBNAIL_DPI)
     result = Evaluation(
         choice=candidates.decoder,
         settings=settings,
@@ -90,9 +98,11 @@ def evaluation(
             projected, open_coordinates(coordinates), matrix, fit_rows=rows.fit_rows, eval_rows=rows.test
         ),
     )
+    plots["comparison.png"] = comparison(test)
     version = version_of(
         choice=candidates.decoder,
-        candidates=[handle.version for handle in handles],
+        # Not the version alone: the choice at the time of the fit may have left a candidate out.
+        candidates=[handle.version if handle.path else None for handle in handles.values()],
         config=config.model_dump(),
     )
     content = json.dumps(result.to_json(), indent=2).encode()
@@ -101,15 +111,16 @@ def evaluation(
     )
     champion = result.champion
     return dg.MaterializeResult(
-        value=StagedResult(path=str(folder), version=version),
+        value=StagedResult(path=str(folder), version=version, made_from=made_from),
         metadata={
             "champion": champion,
             "choice": candidates.decoder,
             "test_r2": test[champion].test_test.r2,
             "test_rmse": test[champion].test_test.rmse,
             "scores": _table(result.reported),
+            "comparison": thumbnails({"comparison": comparison(test, dpi=THUMBNAIL_DPI)}),
             "scores_on_validation": dg.MetadataValue.md(markdown_table(validation)),
-            "true_against_predicted_cosine": dg.MetadataValue.md(_images(thumbnails)),
+            "true_against_predicted_cosine": thumbnails(small),
             "folder": dg.MetadataValue.path(str(folder)),
         },
         data_version=dg.DataVersion(version),
@@ -126,10 +137,4 @@ def _table(scores: dict[str, Scores]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(
         records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
         schema=dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in columns]),
-    )
-
-
-def _images(images: dict[str, bytes]) -> str:
-    return "\n".join(
-        f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})" for name, png in images.items()
     )

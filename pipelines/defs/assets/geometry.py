@@ -44,7 +44,9 @@ def coordinates(
     path = staging.area(cosine_matrix.fingerprint).save_array("coordinates", version, recovered)
     read = min(config.landmarks, matrix.n_rows)
     return dg.MaterializeResult(
-        value=StagedResult(path=str(path), version=version),
+        value=StagedResult(
+            path=str(path), version=version, made_from={"cosine_matrix": cosine_matrix.fingerprint}
+        ),
         metadata={
             "rows": recovered.shape[0],
             "dimensions": recovered.shape[1],
@@ -74,7 +76,9 @@ def row_split(
         "row_split", version, parts | {"seed": np.array([config.seed])}
     )
     return dg.MaterializeResult(
-        value=StagedResult(path=str(path), version=version),
+        value=StagedResult(
+            path=str(path), version=version, made_from={"cosine_matrix": cosine_matrix.fingerprint}
+        ),
         metadata={**{f"{name}_rows": len(rows) for name, rows in parts.items()}, "seed": config.seed},
         data_version=dg.DataVersion(version),
     )

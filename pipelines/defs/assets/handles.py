@@ -1,15 +1,25 @@
-"""What assets tell each other, as JSON: where a result lies and what it is. And how to open it."""
+"""What assets tell each other, as JSON: where a result lies and what it is. And how to open it.
 
+Assets can be materialized one by one and days apart, so what a handle says may be of the past. Input files
+are opened only if they are still those that were checked, and results are used together only if they were
+made from one another.
+"""
+
+import hashlib
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from embup_core.cosine_matrix import CosineMatrix
+from embup_core.errors import InvalidDataError, SourceUnavailableError, TrainingError
 from embup_core.row_split import RowSplit
+from embup_core.sources import SourceFiles, load_projected
 
 OWNERS = ["team:embup"]
+AGAIN = "Materialize projected_embeddings and everything after it."
 
 
 class Handle(BaseModel):
@@ -18,27 +28,58 @@ class Handle(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class InputFile(Handle):
+    """One file of a source as it was when it was checked."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def now(cls, path: Path) -> Self:
+        """The file as it is; raises `SourceUnavailableError` where there is none."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise SourceUnavailableError(
+                f"{path} cannot be read: {error.strerror}.", remedy=f"Put it back. {AGAIN}"
+            ) from error
+        return cls(path=str(path), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
 class InputFiles(Handle):
     """Both files of a source, on this machine."""
 
-    projected: str
-    cosines: str
+    projected: InputFile
+    projected_sha256: str
+    cosines: InputFile
     source: str
+
+    @classmethod
+    def now(cls, files: SourceFiles) -> Self:
+        """The files as they are; to be called before they are checked, so that no change is missed."""
+        return cls(
+            projected=InputFile.now(files.projected),
+            projected_sha256=_sha256(files.projected),
+            cosines=InputFile.now(files.cosines),
+            source=files.name,
+        )
 
 
 class MatrixHandle(Handle):
-    """The validated cosine matrix."""
+    """The validated cosine matrix, and the files it was validated with."""
 
-    path: str
+    files: InputFiles
     rows: int
     fingerprint: str
 
 
 class StagedResult(Handle):
-    """A staged file or folder."""
+    """A staged file or folder, and the versions of the results it was made from, by asset."""
 
     path: str
     version: str
+    made_from: dict[str, str]
 
 
 class CandidateHandle(Handle):
@@ -46,11 +87,81 @@ class CandidateHandle(Handle):
 
     path: str | None = None
     version: str
+    made_from: dict[str, str]
+
+
+def open_projected(files: InputFiles, matrix: MatrixHandle) -> NDArray[np.float32]:
+    """The projected embeddings: float32, shape (N, 32).
+
+    Raises
+    ------
+    InvalidDataError
+        The file changed since it was checked, or the cosine matrix was checked with another one.
+    SourceUnavailableError
+        The file is gone.
+    """
+    path = Path(files.projected.path)
+    # Small enough to compare every byte: a replacement may keep size and time.
+    if files != matrix.files or _sha256(path) != files.projected_sha256:
+        raise _changed(path)
+    return load_projected(path)
 
 
 def open_matrix(handle: MatrixHandle) -> CosineMatrix:
-    """The cosine matrix, memory-mapped."""
-    return CosineMatrix.open(Path(handle.path))
+    """The cosine matrix, memory-mapped.
+
+    Raises
+    ------
+    InvalidDataError
+        The file changed since it was checked.
+    SourceUnavailableError
+        The file is gone.
+    """
+    require_unchanged(handle.files.cosines)
+    return CosineMatrix.open(Path(handle.files.cosines.path))
+
+
+def require_unchanged(file: InputFile) -> None:
+    """Raise `InvalidDataError` unless a file has the size and the time that it had when it was checked."""
+    path = Path(file.path)
+    if InputFile.now(path) != file:
+        raise _changed(path)
+
+
+def require_one_lineage(matrix: MatrixHandle, **results: StagedResult | CandidateHandle) -> dict[str, str]:
+    """Version of each result and of all it was made from, by asset.
+
+    Raises
+    ------
+    TrainingError
+        A result was made from another version of something than the one that is there now.
+    """
+    versions = {"cosine_matrix": matrix.fingerprint} | {name: one.version for name, one in results.items()}
+    stale = [
+        f"{name} was made from another {origin}"
+        for name, result in results.items()
+        for origin, version in result.made_from.items()
+        if versions.setdefault(origin, version) != version
+    ]
+    if stale:
+        raise TrainingError(
+            f"Results do not belong together: {', '.join(stale)}.",
+            remedy="Materialize the first of them and everything after it.",
+        )
+    return versions
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise SourceUnavailableError(
+            f"{path} cannot be read: {error.strerror}.", remedy=f"Put it back. {AGAIN}"
+        ) from error
+
+
+def _changed(path: Path) -> InvalidDataError:
+    return InvalidDataError(f"{path} changed since it was checked.", remedy=AGAIN)
 
 
 def open_coordinates(handle: StagedResult) -> NDArray[np.float32]:

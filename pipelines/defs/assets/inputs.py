@@ -1,6 +1,5 @@
 """The two files, brought here and checked. A check that fails is recorded before the run stops."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +7,9 @@ import dagster as dg
 
 from embup_core.errors import InvalidDataError
 from embup_core.sources import DataProfile, SourceFiles, load_projected, validate_pair
-from pipelines.defs.assets.handles import OWNERS, InputFiles, MatrixHandle
-from pipelines.defs.resources import Downloads, TrainingSource, now_and_then
+from pipelines.defs.assets.handles import OWNERS, InputFiles, MatrixHandle, require_unchanged
+from pipelines.defs.resources import Downloads, TrainingSource
+from pipelines.progress_lines import now_and_then
 
 GROUP = "inputs"
 CHECK = "inputs_valid"
@@ -44,19 +44,20 @@ def projected_embeddings(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[InputFiles]]:
     """The short vectors, (N, 32), and with them both files of the source: generated, found or fetched."""
     files = downloads.resolve(source.spec, context.log.info)
+    handle = InputFiles.now(files)
     try:
         rows = len(load_projected(files.projected))
     except InvalidDataError as error:
         yield _refused("projected_embeddings", error)
         raise
     yield dg.MaterializeResult(
-        value=InputFiles(projected=str(files.projected), cosines=str(files.cosines), source=files.name),
+        value=handle,
         metadata={
             "rows": rows,
             "source": files.name,
             "file": dg.MetadataValue.path(str(files.projected)),
         },
-        data_version=dg.DataVersion(hashlib.sha256(files.projected.read_bytes()).hexdigest()),
+        data_version=dg.DataVersion(handle.projected_sha256),
         check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True, metadata={"rows": rows})],
     )
 
@@ -79,17 +80,19 @@ def cosine_matrix(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[MatrixHandle]]:
     """The cosines between the originals, (N, N), read once as a stream to check and fingerprint them."""
     files = SourceFiles(
-        Path(projected_embeddings.projected),
-        Path(projected_embeddings.cosines),
+        Path(projected_embeddings.projected.path),
+        Path(projected_embeddings.cosines.path),
         projected_embeddings.source,
     )
     try:
+        require_unchanged(projected_embeddings.projected)
+        require_unchanged(projected_embeddings.cosines)
         profile = validate_pair(files, progress=now_and_then(context.log.info))
     except InvalidDataError as error:
         yield _refused("cosine_matrix", error)
         raise
     yield dg.MaterializeResult(
-        value=MatrixHandle(path=str(files.cosines), rows=profile.rows, fingerprint=profile.fingerprint),
+        value=MatrixHandle(files=projected_embeddings, rows=profile.rows, fingerprint=profile.fingerprint),
         metadata={**_facts(profile), "file": dg.MetadataValue.path(str(files.cosines))},
         data_version=dg.DataVersion(profile.fingerprint),
         check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True, metadata=_facts(profile))],

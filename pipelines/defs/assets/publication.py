@@ -10,7 +10,6 @@ import numpy as np
 
 from embup_core.artifact import Provenance, golden_inputs
 from embup_core.decoders import DECODERS
-from embup_core.sources import load_projected
 from pipelines.defs.assets.evaluation import open_evaluation
 from pipelines.defs.assets.handles import (
     OWNERS,
@@ -19,13 +18,17 @@ from pipelines.defs.assets.handles import (
     PublishedDecoder,
     StagedResult,
     open_coordinates,
+    open_projected,
     open_split,
+    require_one_lineage,
 )
 from pipelines.defs.resources import DecoderRegistry, StagingRoot, UpsamplerService
 from pipelines.staging import remove_old_data_sets
 
 GROUP = "publication"
 SERVICE_TOLERANCE = 1e-6
+# What a proxy answers for a service that is not there any more.
+AWAY = frozenset({httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT})
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, kinds={"safetensors"})
@@ -40,9 +43,10 @@ def decoder_artifact(
     staging: StagingRoot,
 ) -> dg.MaterializeResult[PublishedDecoder]:
     """The champion, fitted on all rows and published: an immutable, versioned folder with its provenance."""
+    require_one_lineage(cosine_matrix, coordinates=coordinates, row_split=row_split, evaluation=evaluation)
     scores = open_evaluation(evaluation)
     champion = scores.champion
-    projected = load_projected(Path(projected_embeddings.projected))
+    projected = open_projected(projected_embeddings, cosine_matrix)
     context.log.info("fitting %s on all %d rows", champion, len(projected))
     decoder = DECODERS[champion](**scores.settings[champion]).fit(projected, open_coordinates(coordinates))
     rows = open_split(row_split)
@@ -129,7 +133,16 @@ def _take_up(
             "state": f"The service at {service.url} serves {serves}, not {version}: "
             "it reads another registry, or a newer decoder was published meanwhile.",
         }
-    answered, by_version = service.upsample(np.array(golden["inputs"], np.float32))
+    try:
+        answered, by_version = service.upsample(np.array(golden["inputs"], np.float32))
+    except httpx.HTTPError as error:
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code not in AWAY:
+            raise
+        return {
+            "running": False,
+            "state": f"The service at {service.url} took up {version} and went away before it answered "
+            f"({str(error) or type(error).__name__}). {later}",
+        }
     difference = float(np.abs(answered - np.array(golden["outputs"], np.float32)).max())
     facts: dict[str, bool | float | str] = {
         "running": True,

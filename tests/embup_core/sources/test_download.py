@@ -247,3 +247,24 @@ def test_secrets_of_an_address_are_neither_recorded_nor_shown(server: FileServer
     with pytest.raises(SourceUnavailableError) as caught:
         download(url.replace("z.npy", "y.npy"), target, max_bytes=10**7)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h:abc/x", "http://[bad/x", "http://me:hid/den@h/x", "https://h:99999/x", "http://h]/x"]
+)
+def test_a_malformed_address_is_refused_and_not_repeated(url: str, target: Path) -> None:
+    with pytest.raises(SourceUnavailableError, match="URL of the source is malformed") as caught:
+        download(url, target, max_bytes=10)
+    assert caught.value.remedy
+    assert "hid" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/z.npy", "http:///z.npy"])
+def test_an_address_that_cannot_be_fetched_is_not_tried_again(url: str, target: Path) -> None:
+    # A second attempt would wait for minutes, longer than a test may.
+    with pytest.raises(SourceUnavailableError, match=r"cannot be fetched: .*protocol"):
+        download(url, target, max_bytes=10, first_wait_s=600)
+
+
+def test_an_address_with_an_ipv6_host_keeps_its_brackets() -> None:
+    assert without_secrets("http://me@[::1]:8000/z.npy") == "http://[::1]:8000/z.npy"

@@ -54,6 +54,8 @@ def test_the_hashes_belong_to_the_urls_in_order(
         ("sample:20", "20 rows, expected at least 100"),
         ("http://127.0.0.1/a.npy", "1 URL, expected two"),
         ("http://127.0.0.1/a,http://127.0.0.1/b,http://127.0.0.1/c", "3 URLs, expected two"),
+        ("http://h:abc/x,http://h/y", "URL of the source is malformed"),
+        ("http://h/x,http://[bad/y", "URL of the source is malformed"),
         ("s3://bucket/folder", "is not one that can be read"),
         ("", "is not one that can be read"),
         ("/nowhere/at/all", "does not exist"),

@@ -1,0 +1,62 @@
+"""Plots are PNG images, and what they must show is in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from embup_core.evaluation import PairScores, Scores
+from embup_core.plots import LOWEST_BAR, comparison, loss_curve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """What a method of the axes was given: keywords, the last ``args``, and the ``thirds`` of all calls."""
+    from matplotlib.axes import Axes
+
+    calls: dict[str, dict[str, Any]] = {}
+
+    def watch(name: str) -> dict[str, Any]:
+        method = getattr(Axes, name)
+
+        def noted(axes: Any, *args: Any, **options: Any) -> Any:
+            calls[name].update(options, args=args, thirds=[*calls[name]["thirds"], *args[2:3]])
+            return method(axes, *args, **options)
+
+        calls[name] = {"thirds": []}
+        monkeypatch.setattr(Axes, name, noted)
+        return calls[name]
+
+    return watch
+
+
+def scores(r2: float) -> Scores:
+    pairs = PairScores(pairs=10, rmse=0.03, mae=0.02, bias=0.0, r2=r2, spearman=0.5)
+    return Scores(pairs, pairs, 0.4, 1e-7, 1.0)
+
+
+def test_a_training_curve_has_one_point_an_epoch(seen: Callable[[str], dict[str, Any]]) -> None:
+    drawn = seen("plot")
+    assert loss_curve([0.2, 0.1, 0.05], title="mlp").startswith(PNG)
+    epochs, losses = drawn["args"]
+    assert (list(epochs), losses) == ([1, 2, 3], [0.2, 0.1, 0.05])
+
+
+def test_a_comparison_stands_worst_first_cut_off_below_with_the_true_number(
+    seen: Callable[[str], dict[str, Any]],
+) -> None:
+    bars, labels = seen("barh"), seen("text")
+    png = comparison({"kriging": scores(0.579), "linear": scores(-42.0), "mlp": scores(0.363)})
+    assert png.startswith(PNG)
+    assert bars["args"] == (["linear", "mlp", "kriging"], [LOWEST_BAR, 0.363, 0.579])
+    assert labels["thirds"] == ["-42.000", "0.363", "0.579"]
+
+
+def test_equal_scores_give_equal_images() -> None:
+    assert comparison({"linear": scores(0.1)}) == comparison({"linear": scores(0.1)})
