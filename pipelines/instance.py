@@ -21,6 +21,12 @@ telemetry:
 concurrency:
   runs:
     max_concurrent_runs: 1
+
+# Assets tell what they do as events. Catching what they print as well would take two more processes a step,
+# which answer a Ctrl-C with tracebacks.
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
 """
 
 

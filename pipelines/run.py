@@ -114,6 +114,8 @@ def train_and_publish(
         A fit failed, or the champion is not good enough; nothing is published.
     InvalidArtifactError
         What was published does not load.
+    KeyboardInterrupt
+        SIGINT or SIGTERM came; what was published before stays.
     """
     wanted_candidates(decoder)  # refused before anything is downloaded
     settings = _with_arguments(settings, source=source, registry=registry, data=data, decoder=decoder)
@@ -132,6 +134,8 @@ def train_and_publish(
             )
         except EmbupError:
             raise
+        except dg.DagsterExecutionInterruptedError as error:
+            raise KeyboardInterrupt from error
         except Exception as error:
             _explain_failed_check(report, run_id)
             raise TrainingError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from embup_core.errors import SourceUnavailableError
@@ -27,6 +28,12 @@ def files_in_folder(folder: Path) -> SourceFiles:
             remedy=f"Name the folder that holds {PROJECTED_FILE} and {COSINES_FILE}, two URLs, or 'sample'.",
         )
     folder = folder.resolve()
+    for name in (PROJECTED_FILE, COSINES_FILE):
+        if os.path.lexists(folder / name) and not (folder / name).is_file():
+            raise SourceUnavailableError(
+                f"{folder / name} is not a regular file: a folder, a pipe, or a link to nothing.",
+                remedy="Put the file itself there.",
+            )
     missing = [name for name in (PROJECTED_FILE, COSINES_FILE) if not (folder / name).is_file()]
     if missing:
         found = sorted(path.name for path in folder.glob("*.npy"))

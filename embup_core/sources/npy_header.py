@@ -6,6 +6,7 @@ order column by column; here each of these is an error with the file's name and 
 
 from __future__ import annotations
 
+import tokenize
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -66,7 +67,7 @@ def read_npy_header(path: Path) -> NpyHeader:
         with path.open("rb") as file:
             try:
                 shape, fortran_order, dtype = _parse(file)
-            except (ValueError, EOFError) as error:
+            except (ValueError, EOFError, SyntaxError, tokenize.TokenError, RecursionError) as error:
                 file.seek(0)
                 first = file.read(16)
                 raise InvalidDataError(

@@ -52,11 +52,13 @@ def resolve_source(
         The setting names nothing, or what it names cannot be had.
     """
     spec = spec.strip()
-    if match := re.fullmatch(r"sample(?::(\d{1,6}))?", spec):
-        rows = int(match[1] or SampleParameters.rows)
+    if match := re.fullmatch(r"sample(?::(.*))?", spec):
+        asked = str(SampleParameters.rows) if match[1] is None else match[1]
+        rows = int(asked) if re.fullmatch(r"[0-9]{1,6}", asked) else 0
         if rows < MIN_ROWS:
             raise SourceUnavailableError(
-                f"source {spec!r}: {rows} rows, expected at least {MIN_ROWS}.", remedy="Ask for more."
+                f"source {spec!r}: expected a number of rows from {MIN_ROWS} to 999999 after the colon.",
+                remedy="Write for instance sample:4000.",
             )
         return generate_sample(cache_dir, parameters=SampleParameters(rows=rows), progress=progress)
     if re.match(r"https?://", spec, re.IGNORECASE):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from embup_core.errors import SourceUnavailableError
 from embup_core.sources.files import COSINES_FILE, INPUT_DIMS, PROJECTED_FILE, SourceFiles
 
 if TYPE_CHECKING:
@@ -161,6 +163,9 @@ def write_cosines(path: Path, x: Float32, progress: Callable[[int, int], None] |
     """
     n = len(x)
     matrix = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, n))
+    with path.open("r+b") as file:
+        # Reserved at once: a mapped file that outgrows its disk ends the process without a word.
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     for start in range(0, n, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, n)
         matrix[start:stop] = x[start:stop] @ x.T
@@ -188,6 +193,11 @@ def generate_sample(
         What to generate; the defaults make 4,000 rows and 64 MB.
     progress
         Called with a label, rows done and rows in all.
+
+    Raises
+    ------
+    SourceUnavailableError
+        The files cannot be written.
     """
     parameters = parameters or SampleParameters()
     name = "sample" if parameters.rows == SampleParameters.rows else f"sample:{parameters.rows}"
@@ -196,6 +206,24 @@ def generate_sample(
     if folder.is_dir():
         return files
 
+    try:
+        return _generated(folder, files, parameters, progress)
+    except OSError as error:
+        raise SourceUnavailableError(
+            f"the sample of {parameters.rows} rows cannot be written to {cache_dir}: {error.strerror}; "
+            f"it takes {4 * parameters.rows**2 / 1e9:.2f} GB.",
+            remedy="Make room, name another data folder, or ask for fewer rows.",
+        ) from error
+
+
+def _generated(
+    folder: Path,
+    files: SourceFiles,
+    parameters: SampleParameters,
+    progress: Callable[[str, int, int | None], None] | None,
+) -> SourceFiles:
+    """Generate into a folder beside, and rename it."""
+    cache_dir = folder.parent
     cache_dir.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=cache_dir))
     try:

@@ -30,6 +30,7 @@ SYMMETRY_TOLERANCE = 3e-4
 MIN_ROWS = 100
 BUFFER_BYTES = 32 * 2**20
 
+LEAST_SPREAD = 1e-6
 SAME_ORDER_REMEDY = "Both files must come from the same originals, rows in the same order."
 
 
@@ -113,7 +114,12 @@ def validate_pair(
     InvalidDataError
         With file, row, column and value where there are any.
     """
-    projected_rows = len(load_projected(files.projected))
+    projected = load_projected(files.projected)
+    projected_rows = len(projected)
+    if float(np.ptp(projected, axis=0).max()) < LEAST_SPREAD:
+        raise InvalidDataError(
+            f"{files.projected}: all rows are equal, expected rows that differ.", remedy=SAME_ORDER_REMEDY
+        )
     header = read_npy_header(files.cosines)
     if len(header.shape) != 2 or header.shape[0] != header.shape[1]:
         raise InvalidDataError(
@@ -136,7 +142,14 @@ def validate_pair(
     with files.projected.open("rb") as file:
         while chunk := file.read(2**20):
             digest.update(chunk)
-    return _scan_cosines(files.cosines, header, digest, progress)
+    profile = _scan_cosines(files.cosines, header, digest, progress)
+    if profile.highest_cosine - profile.lowest_cosine < LEAST_SPREAD:
+        raise InvalidDataError(
+            f"{files.cosines}: all cosines off the diagonal are {profile.mean_cosine:.6g}, "
+            "expected cosines that differ: there is nothing to learn.",
+            remedy="Give the cosine of every pair of originals.",
+        )
+    return profile
 
 
 def _row_blocks(path: Path, header: NpyHeader, digest: hashlib._Hash) -> Iterator[tuple[int, Floats]]:

@@ -1,14 +1,22 @@
-"""`embup train`: wrong data is named before anything is trained. Training itself: tests/e2e."""
+"""`embup train`: wrong data is named before anything is trained, and what is printed. The rest: tests/e2e."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from embup_core.sources import SourceFiles
 
 
 def test_a_source_that_is_not_there_is_bad_input(embup: Callable[..., Any], tmp_path: Path) -> None:
@@ -43,3 +51,43 @@ def test_an_unknown_decoder_is_answered_with_the_known_ones(
     assert result.returncode == 2
     assert "oracle" in result.stderr
     assert "kriging" in result.stderr
+
+
+def test_it_says_how_long_recovery_and_fit_took(
+    embup: Callable[..., Any], sample_source: SourceFiles, tmp_path: Path
+) -> None:
+    command = ["train", "--source", sample_source.projected.parent, "--decoder", "linear_residual"]
+    command += ["--registry", tmp_path / "r", "--data", tmp_path / "d"]
+    alone = {"EMBUP_SERVICE_URL": "http://127.0.0.1:9"}
+    told = embup(*command, **alone).stdout
+    assert re.search(
+        r"^recovered  600 rows of coordinates in \d+\.\d s, linear_residual fitted in \d+\.\d s$",
+        told,
+        re.MULTILINE,
+    ), told
+    answer = json.loads(embup(*command, "--json", **alone).stdout)
+    assert answer["rows"] == 600
+    assert 0 < answer["recovery_s"] < 60
+
+
+def test_an_interrupted_training_ends_as_one_without_a_traceback(tmp_path: Path) -> None:
+    arguments = ["train", "--source", "sample:600", "--registry", tmp_path / "r", "--data", tmp_path / "d"]
+    with subprocess.Popen(
+        [Path(sys.executable).with_name("embup"), *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as child:
+        assert child.stderr is not None
+        said = []
+        for line in child.stderr:  # until the perceptron is being fitted, which takes seconds
+            said.append(line)
+            if "decoder_mlp" in line:
+                break
+        os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to all processes
+        said += child.stderr.readlines()
+        assert child.wait(30) == 130
+    assert said[-1] == "interrupted\n"
+    assert "Traceback" not in "".join(said)
+    assert not (tmp_path / "r" / "LATEST").exists()

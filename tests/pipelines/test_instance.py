@@ -31,4 +31,3 @@ def test_the_projects_own_configuration_agrees_and_points_below_data() -> None:
         assert own.pop(name) == value
     assert own["storage"]["sqlite"]["base_dir"] == "data/.dagster"
     assert own["local_artifact_storage"]["config"]["base_dir"] == "data/.dagster"
-    assert own["compute_logs"]["config"]["base_dir"] == "data/.dagster/storage"

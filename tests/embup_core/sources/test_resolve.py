@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,8 @@ def test_the_hashes_belong_to_the_urls_in_order(
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("sample:20", "20 rows, expected at least 100"),
+        ("sample:20", "expected a number of rows from 100"),
+        ("sample:abc", "expected a number of rows from 100"),
         ("http://127.0.0.1/a.npy", "1 URL, expected two"),
         ("http://127.0.0.1/a,http://127.0.0.1/b,http://127.0.0.1/c", "3 URLs, expected two"),
         ("http://h:abc/x,http://h/y", "URL of the source is malformed"),
@@ -74,3 +76,9 @@ def test_a_folder_without_a_file_is_refused_naming_what_it_has(pair: SourceFiles
     shutil.copy(pair.projected, folder / PROJECTED_FILE)
     with pytest.raises(SourceUnavailableError, match=f"has no {COSINES_FILE}.*it has: {PROJECTED_FILE}"):
         resolve_source(str(folder), cache_dir=tmp_path)
+
+
+def test_a_pipe_in_a_file_s_place_is_named_as_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "og_train_cos_theta.npy")
+    with pytest.raises(SourceUnavailableError, match=r"og_train_cos_theta\.npy is not a regular file"):
+        resolve_source(str(tmp_path), cache_dir=tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,3 +72,16 @@ def test_nearest_neighbours_are_near() -> None:
     nearest = np.sort(cosines, axis=1)[:, ::-1]
     assert nearest[:, 0].mean() == pytest.approx(0.92, abs=0.03)
     assert nearest[:, 9].mean() == pytest.approx(0.86, abs=0.03)
+
+
+def test_a_disk_too_small_for_the_matrix_is_said(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys; from pathlib import Path\n"
+        "from embup_core.sources import resolve_source\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
+        f"resolve_source('sample:600', cache_dir=Path({str(tmp_path)!r}))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "the sample of 600 rows cannot be written to" in ended.stderr
+    assert ended.returncode == 1
+    assert not any(tmp_path.iterdir())

@@ -109,6 +109,7 @@ def test_memory_does_not_grow_with_the_matrix(tmp_path: Path) -> None:
         (set_value(17, 3, to=np.inf), "row 17, column 3: inf, expected a finite number"),
         (lambda z: z * np.float32(1.1), "length 1.1, expected 1 within 0.001 .200 of 200 rows"),
         (set_value(42, to=0), r"row 42: length 0, expected 1 within 0.001 \(1 of 200 rows"),
+        (lambda z: np.repeat(z[:1], len(z), axis=0), "all rows are equal"),
     ],
 )
 def test_bad_projected_embeddings_are_refused(pair: SourceFiles, change: Any, message: str) -> None:
@@ -126,6 +127,7 @@ def test_bad_projected_embeddings_are_refused(pair: SourceFiles, change: Any, me
         (lambda g: g[:, :-1], r"shape \(200, 199\), expected a square matrix"),
         (lambda g: g[:100, :100], "has 100 rows and .* has 200"),
         (np.asfortranarray, "Fortran order"),
+        (np.ones_like, "all cosines off the diagonal are 1,"),
         (lambda g: (g * 100).astype(np.uint8), "holds '|u1' values"),
         (set_both(150, 7, np.nan), "row 7, column 150: nan, expected a finite number"),
         (set_both(150, 7, -np.inf), "row 7, column 150: -inf, expected a finite number"),
@@ -200,3 +202,9 @@ def test_every_refusal_of_content_is_an_invalid_data_error(pair: SourceFiles) ->
     edit(pair.projected, set_value(42, to=0))
     with pytest.raises(InvalidDataError):
         validate_pair(pair)
+
+
+def test_a_header_that_is_no_literal_is_no_npy_file(pair: SourceFiles) -> None:
+    header = b"(" * 5000
+    pair.projected.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    assert "is not a .npy file" in refusal(pair)
