@@ -16,7 +16,7 @@ from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from embup_core.batch import BatchSpec, check_request
-from serving.jobs.model import BriefStatus, JobRecord, JobRequest, Phase
+from serving.jobs.model import JobRecord, JobRequest, Phase, RequestStatus
 from serving.jobs.paths import resolve_input, resolve_output
 from serving.openapi import DescribedOperation, problems
 from serving.problems import require_json
@@ -26,7 +26,9 @@ from serving.services import Services
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from embup_core.upsampler import Upsampler
     from serving.jobs.live import LiveJob
+    from serving.settings import ServingSettings
 
 HEARTBEAT_S = 10.0
 EVENT_GAP_S = 0.1  # between two events of a stream, so that a burst of changes is one event
@@ -67,16 +69,16 @@ class BatchController(Controller):
         folders, an output that exists (unless `overwrite`), an output folder that is missing or not
         writable, too little space, an output another live batch writes to.
         """
-        roots = services.settings.batch_roots
+        settings = services.settings
         loop = asyncio.get_running_loop()
-        wanted = await loop.run_in_executor(services.file_executor, _resolved, data, roots)
+        wanted = await loop.run_in_executor(services.file_executor, _resolved, data, settings)
         digest = hashlib.sha256(msgspec.json.encode(wanted)).hexdigest()
         job = None
         if idempotency_key is not None:
             job = await services.store.by_key(idempotency_key, digest)
         if job is None:
-            dims = services.model.current().input_dims
-            size = await loop.run_in_executor(services.file_executor, _checked, wanted, dims)
+            model = services.model.current()
+            size = await loop.run_in_executor(services.file_executor, _checked, wanted, model)
             job = await services.store.submit(
                 wanted, bytes_total=size, idempotency_key=idempotency_key, digest=digest
             )
@@ -87,6 +89,7 @@ class BatchController(Controller):
         )
 
     @get(
+        operation_class=DescribedOperation,
         operation_id="listBatches",
         summary="List batches, newest first",
         responses=problems(400),
@@ -96,7 +99,7 @@ class BatchController(Controller):
         services: NamedDependency[Services],
         limit: Annotated[int, QueryParameter(ge=1, le=1000, description="Most entries to answer.")] = 50,
         status: Annotated[
-            BriefStatus | None, QueryParameter(description="Only batches of this status.")
+            RequestStatus | None, QueryParameter(description="Only batches of this status.")
         ] = None,
         phase: Annotated[Phase | None, QueryParameter(description="Only batches of this phase.")] = None,
     ) -> BatchList:
@@ -107,7 +110,7 @@ class BatchController(Controller):
             wanted = [
                 found
                 for found in Phase
-                if (status is None or found.brief_status == status) and (stored is None or found is stored)
+                if (status is None or found.request_status == status) and (stored is None or found is stored)
             ]
         jobs = await services.store.newest(limit=limit, phases=wanted)
         shown = [_status(job, services.engine.live) for job in jobs]
@@ -131,6 +134,7 @@ class BatchController(Controller):
     @post(
         "/{batch_request_id:str}/cancel",
         status_code=202,
+        operation_class=DescribedOperation,
         operation_id="cancelBatch",
         summary="Cancel a batch",
         responses=problems(400, 404, 409),
@@ -145,6 +149,7 @@ class BatchController(Controller):
 
     @get(
         "/{batch_request_id:str}/events",
+        operation_class=DescribedOperation,
         operation_id="followBatch",
         summary="Follow a batch",
         media_type="text/event-stream",
@@ -184,16 +189,17 @@ async def _events(batch_request_id: str, services: Services) -> AsyncIterator[Se
         await engine.changed(seen, HEARTBEAT_S)
 
 
-def _resolved(data: BatchRequest, roots: tuple[Path, ...]) -> JobRequest:
+def _resolved(data: BatchRequest, settings: ServingSettings) -> JobRequest:
+    roots = settings.batch_roots
     return JobRequest(
         input_filepath=str(resolve_input(data.input_filepath, roots)),
-        output_filepath=str(resolve_output(data.output_filepath, roots)),
+        output_filepath=str(resolve_output(data.output_filepath, roots, settings.reserved_folders)),
         on_bad_row=data.on_bad_row,
         overwrite=data.overwrite,
     )
 
 
-def _checked(wanted: JobRequest, dims: int) -> int:
+def _checked(wanted: JobRequest, model: Upsampler) -> int:
     """Refuse what can be known at once; give the input's size in bytes."""
     spec = BatchSpec(
         input_path=Path(wanted.input_filepath),
@@ -201,7 +207,7 @@ def _checked(wanted: JobRequest, dims: int) -> int:
         on_bad_row=wanted.on_bad_row,
         overwrite=wanted.overwrite,
     )
-    return check_request(spec, dims=dims).size_bytes
+    return check_request(spec, dims=model.input_dims, output_dims=model.output_dims).size_bytes
 
 
 def _status(job: JobRecord, live: LiveJob | None) -> BatchStatus:
@@ -222,7 +228,7 @@ def _status(job: JobRecord, live: LiveJob | None) -> BatchStatus:
         rate = job.num_records_processed / job.running_s
     return BatchStatus(
         batch_request_id=job.batch_request_id,
-        status=phase.brief_status,
+        status=phase.request_status,
         num_records_processed=job.num_records_processed,
         phase=phase,
         failed_rows=job.failed_rows,

@@ -6,7 +6,7 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 
 from serving.models import reload_failure
-from serving.openapi import problems
+from serving.openapi import DescribedOperation, problems
 from serving.schemas import Alive, Ready
 from serving.services import Services
 
@@ -17,13 +17,19 @@ class HealthController(Controller):
     path = "/health"
     tags = ("operations",)
 
-    @get("/live", operation_id="live", summary="The process answers")
+    @get(
+        "/live",
+        operation_class=DescribedOperation,
+        operation_id="live",
+        summary="The process answers",
+    )
     async def live(self) -> Alive:
         """Answer; an orchestrator restarts a process that does not."""
         return Alive()
 
     @get(
         "/ready",
+        operation_class=DescribedOperation,
         operation_id="ready",
         summary="A decoder is loaded and jobs are stored",
         responses=problems(503),

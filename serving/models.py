@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
 
-from serving.openapi import problems
+from serving.openapi import DescribedOperation, problems
 from serving.schemas import ModelEntry, ModelList, ReloadAnswer, ReloadFailure
 from serving.services import Services
 
@@ -22,7 +22,11 @@ class ModelController(Controller):
     path = "/v1/models"
     tags = ("models",)
 
-    @get(operation_id="listModels", summary="Published decoders, newest first")
+    @get(
+        operation_class=DescribedOperation,
+        operation_id="listModels",
+        summary="Published decoders, newest first",
+    )
     async def published(self, services: NamedDependency[Services]) -> ModelList:
         """Answer which decoders are published and which one answers."""
         model = services.model
@@ -48,6 +52,7 @@ class ModelController(Controller):
     @post(
         "/reload",
         status_code=200,
+        operation_class=DescribedOperation,
         operation_id="reloadModel",
         summary="Put the latest published decoder into service",
         responses=problems(503),

@@ -20,19 +20,23 @@ from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import (
     Example,
+    OpenAPI,
     OpenAPIHeader,
     OpenAPIMediaType,
     OpenAPIResponse,
     OpenAPIType,
     Operation,
+    Reference,
     RequestBody,
     Schema,
     Tag,
 )
 from litestar.params import FromPath
 
+from embup_core.dims import INPUT_DIMS
 from serving import examples
 from serving.problems import PROBLEM_JSON, Problem
+from serving.schemas import UpsampleRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,8 +55,10 @@ be to those of the originals.
 * **Realtime**: `POST /v1/upsample`. A running batch is paused while a realtime request is in flight.
 * **Batches**: `POST /v1/batches` takes the paths of a text file in and a text file out, on the service's
   machine. Relative paths start at the first folder of `EMBUP_BATCH_ROOTS` (by default the data folder),
-  and every path must lie in one of those folders after links are followed. The output appears when it is
-  complete.
+  and every path must lie in one of those folders after links are followed, an output outside the folders
+  that hold the service's own state. The output appears when it is complete. Until then it grows beside its
+  place: names that end in `.part` and `.errors.jsonl` are reserved for that, and a file `<output>.part` or
+  `<output>.errors.jsonl.part` that no running batch holds is removed when a batch to `<output>` starts.
 * **Errors** are problem+json (RFC 9457): `detail` says what was expected and found, `remedy` what to do.
 """
 
@@ -119,6 +125,9 @@ class DescribedOperation(Operation):
             _exemplify(self.request_body.content["application/json"], examples.REQUESTS[operation_id])
         if operation_id in examples.ANSWERS:
             _exemplify(self.answer("application/json"), examples.ANSWERS[operation_id])
+        for status, answer in (self.responses or {}).items():
+            if int(status) in examples.PROBLEMS and isinstance(answer, OpenAPIResponse) and answer.content:
+                _exemplify(answer.content[PROBLEM_JSON], examples.PROBLEMS[int(status)])
 
     def answer(self, media_type: str) -> OpenAPIMediaType:
         """Give the description of the successful answer's body."""
@@ -168,6 +177,27 @@ class UpsampleOperation(DescribedOperation):
 
 def _exemplify(described: OpenAPIMediaType, found: Mapping[str, Any]) -> None:
     described.examples = {name: Example(summary=name, value=value) for name, value in found.items()}
+
+
+def state_lengths(described: OpenAPI, *, max_rows: int) -> None:
+    """Say how long the lists of the realtime request are.
+
+    The controller checks these lengths, with messages that say where and what it found; the generated
+    description does not know of them.
+    """
+    fields = described.components.schemas[UpsampleRequest.__name__].properties or {}
+    embedding, embeddings = _list_of(fields["embedding"]), _list_of(fields["embeddings"])
+    embeddings.min_items, embeddings.max_items = 1, max_rows
+    for row in (embedding, embeddings.items):
+        if not isinstance(row, Schema):
+            raise TypeError("a row is not described in place")
+        row.min_items = row.max_items = INPUT_DIMS
+
+
+def _list_of(described: Schema | Reference) -> Schema:
+    """Give the list among the kinds that a field may have."""
+    kinds = described.one_of or () if isinstance(described, Schema) else ()
+    return next(kind for kind in kinds if isinstance(kind, Schema) and kind.items)
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:

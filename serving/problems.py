@@ -24,7 +24,7 @@ from embup_core.errors import (
     OutputError,
     UnknownJobError,
 )
-from serving.jobs.model import BriefStatus, OnBadRow, Phase
+from serving.jobs.model import OnBadRow, Phase, RequestStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ _TITLES = {
     415: ("unsupported-media-type", "The body's media type is not understood"),
 }
 _CHOICES = {
-    "status": get_args(BriefStatus),
+    "status": get_args(RequestStatus),
     "phase": tuple(Phase),
     "on_bad_row": get_args(OnBadRow),
 }

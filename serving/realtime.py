@@ -17,7 +17,7 @@ from embup_core.errors import InputError
 from embup_core.text import format_json_row, format_json_rows
 from serving.openapi import UpsampleOperation, problems
 from serving.problems import Problem, ProblemError, problem_response, problem_type, require_json
-from serving.schemas import UpsampleAnswer, UpsampleRequest
+from serving.schemas import UpsampleAnswer, UpsampleManyAnswer, UpsampleRequest
 from serving.services import Services
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class RealtimeController(Controller):
         request: Request[Any, Any, Any],
         data: JSONBody[UpsampleRequest],
         services: NamedDependency[Services],
-    ) -> Response[UpsampleAnswer]:
+    ) -> Response[UpsampleAnswer | UpsampleManyAnswer]:
         """Answer JSON, or raw little-endian float32 rows when `Accept` asks for application/octet-stream."""
         upsampler = services.model.current()
         single, rows = _rows(data, services.settings.max_realtime_rows, upsampler.input_dims)

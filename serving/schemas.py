@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from serving.jobs.model import BriefStatus, OnBadRow, Phase
+from serving.jobs.model import OnBadRow, Phase, RequestStatus
 
 
 class UpsampleRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -17,10 +17,7 @@ class UpsampleRequest(Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[list[float], Meta(description="One projected embedding: 32 numbers, not all zero.")] | None
     ) = None
     embeddings: (
-        Annotated[
-            list[list[float]],
-            Meta(description="Up to 256 projected embeddings, answered in the same order."),
-        ]
+        Annotated[list[list[float]], Meta(description="Projected embeddings, answered in the same order.")]
         | None
     ) = None
 
@@ -42,9 +39,12 @@ class UpsampleAnswer(Struct, frozen=True):
 class UpsampleManyAnswer(Struct, frozen=True):
     """The answer to `embeddings`: the same fields, one entry a row."""
 
-    embeddings: list[list[float]]
-    model_version: str
-    confidence: list[float | None]
+    embeddings: Annotated[
+        list[list[float]],
+        Meta(description="Vectors of 1536 numbers and length 1, in the order of the request."),
+    ]
+    model_version: Annotated[str, Meta(description="Version of the decoder that answered.")]
+    confidence: Annotated[list[float | None], Meta(description="One entry a vector, as for `embedding`.")]
 
 
 class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,7 +59,10 @@ class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
     ]
     output_filepath: Annotated[
         str,
-        Meta(description="Where the 1536-number lines go, line i for line i. Appears when it is complete."),
+        Meta(
+            description="Where the 1536-number lines go, line i for line i. Appears when it is complete; "
+            "until then it grows in `<output>.part`."
+        ),
     ]
     on_bad_row: Annotated[
         OnBadRow,
@@ -90,7 +93,7 @@ class BatchStatus(Struct, frozen=True):
 
     batch_request_id: str
     status: Annotated[
-        BriefStatus,
+        RequestStatus,
         Meta(description="COMPLETED, IN PROGRESS or FAILED. A cancelled batch is FAILED, phase CANCELLED."),
     ]
     num_records_processed: Annotated[

@@ -13,11 +13,16 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from embup_core.settings_table import PREFIX, markdown_settings
+
+# What the service and the training pipeline keep in the data folder.
+OWN_FOLDERS = ("jobs", "history", "registry", "staging", "sources", ".dagster")
+
 
 class ServingSettings(BaseSettings):
     """Settings of one service process; validated once, at start, and frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="EMBUP_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -51,7 +56,10 @@ class ServingSettings(BaseSettings):
         description="Seconds between two durable checkpoints of a batch: what a crash costs at most.",
     )
     max_realtime_rows: int = Field(
-        default=256, ge=1, le=4096, description="Most rows that one realtime request may carry."
+        default=256,
+        ge=1,
+        le=4096,
+        description="Most rows that one realtime request may carry.",
     )
     max_body_bytes: int = Field(
         default=1_048_576,
@@ -89,6 +97,11 @@ class ServingSettings(BaseSettings):
         description="Log a line for each request: method, path, status, milliseconds. Never a body.",
     )
 
+    @property
+    def reserved_folders(self) -> tuple[Path, ...]:
+        """Folders of the service's own state, where no batch may write though they lie under a root."""
+        return (self.registry, *(self.data / name for name in OWN_FOLDERS))
+
     @field_validator("batch_roots", mode="before")
     @classmethod
     def _split_folders(cls, value: object) -> object:
@@ -106,19 +119,8 @@ class ServingSettings(BaseSettings):
 
 
 def settings_table() -> str:
-    """Render every setting as one row of a Markdown table, in the order of the class.
-
-    Returns
-    -------
-    str
-        Columns: variable, default, meaning.
-    """
-    lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in ServingSettings.model_fields.items():
-        default = field.default
-        shown = "" if default == () else f"`{default}`"
-        lines.append(f"| `EMBUP_{name.upper()}` | {shown} | {field.description} |")
-    return "\n".join(lines) + "\n"
+    """Every setting as one row of a Markdown table, in the order of the class."""
+    return markdown_settings(ServingSettings.model_fields)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from serving.health import HealthController
 from serving.home import home
 from serving.metrics import MetricsController, collecting, request_metrics
 from serving.models import ModelController
-from serving.openapi import docs_asset, openapi_config
+from serving.openapi import docs_asset, openapi_config, state_lengths
 from serving.problems import exception_handlers
 from serving.realtime import RealtimeController, RealtimePriority
 from serving.services import Services
@@ -32,7 +32,7 @@ def assemble(services: Services) -> Litestar:
                 yield
 
     realtime = Router("/", route_handlers=[RealtimeController], middleware=[RealtimePriority(services)])
-    return Litestar(
+    app = Litestar(
         [realtime, BatchController, ModelController, HealthController, MetricsController, home, docs_asset],
         dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
         exception_handlers=exception_handlers(),
@@ -43,3 +43,5 @@ def assemble(services: Services) -> Litestar:
         request_max_body_size=services.settings.max_body_bytes,
         signature_types=[Services],
     )
+    state_lengths(app.openapi_schema, max_rows=services.settings.max_realtime_rows)
+    return app

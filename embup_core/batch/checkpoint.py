@@ -74,6 +74,11 @@ class Checkpoint:
     output_inode: int
     errors_inode: int
 
+    @property
+    def is_last(self) -> bool:
+        """Whether it was taken after the last row."""
+        return self.input_offset == self.input_fingerprint.size_bytes
+
     def to_json(self) -> dict[str, Any]:
         """Return a dictionary of plain JSON values."""
         return asdict(self)

@@ -20,17 +20,26 @@ _RESUBMIT = "Submit it again once nobody writes to it."
 def open_input(path: Path) -> int:
     """Open a regular, non-empty file for reading and return its descriptor.
 
+    A link is not followed: whoever names the file resolves it first, and a link that takes the file's place
+    after that is refused.
+
     Raises
     ------
     InputFileError
-        It is missing, unreadable, empty, or a folder, pipe or device.
+        It is missing, unreadable, empty, or a link, folder, pipe or device.
     """
     try:
         # O_NONBLOCK: opening a pipe must not wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        descriptor = os.open(path, flags)
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise InputFileError(f"{path} does not exist.", remedy="Check the input path.") from error
+        if error.errno == errno.ELOOP:
+            raise InputFileError(
+                f"{path} cannot be opened: it is a link, which is not followed here.",
+                remedy="Name the file it leads to.",
+            ) from error
         raise InputFileError(
             f"{path} cannot be opened: {error.strerror}.", remedy="Check its permissions."
         ) from error

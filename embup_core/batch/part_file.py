@@ -24,6 +24,8 @@ _REMEDIES: Final = {
     errno.EACCES: "Check the folder's permissions.",
     errno.EPERM: "Check the folder's permissions.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.EISDIR: "Remove that folder or choose another output.",
+    errno.ELOOP: "Remove that link or choose another output.",
 }
 
 
@@ -56,14 +58,17 @@ class PartFile:
     def create(cls, path: Path) -> Self:
         """Start an empty file; what an ended run left under the name is discarded.
 
+        The new file is always another one: what else is linked to the old one keeps its content.
+
         Raises
         ------
         OutputError
-            The system refuses.
+            The system refuses, or no regular file stands there.
         JobConflictError
             A live run holds the file.
         """
-        return cls._open(path, os.O_CREAT, size_bytes=0, inode=None)
+        cls.discard(path)
+        return cls._open(path, os.O_CREAT | os.O_EXCL, size_bytes=0, inode=None)
 
     @classmethod
     def reopen(cls, path: Path, *, size_bytes: int, inode: int) -> Self:
@@ -85,7 +90,7 @@ class PartFile:
         Raises
         ------
         OutputError
-            The system refuses.
+            The system refuses, or no regular file stands there.
         JobConflictError
             A live run holds the file.
         """
@@ -97,6 +102,8 @@ class PartFile:
         flags |= os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(path, flags, 0o666)
+        except FileExistsError as error:
+            raise JobConflictError(f"another batch has just begun {path}.", remedy="Try again.") from error
         except OSError as error:
             raise output_error(path, error) from error
         try:

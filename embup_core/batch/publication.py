@@ -49,29 +49,36 @@ def move_into_place(part: Path, final: Path, *, overwrite: bool) -> None:
 def finish_publication(spec: BatchSpec, checkpoint: Checkpoint) -> bool:
     """Tell whether the batch was published by a process that was cut off before it could say so.
 
-    If it was, what is left to do is done. The checkpoint must be the one taken after the last row. Neither
-    the input nor the model is needed.
+    If it was, what is left to do is done. Only the checkpoint taken after the last row can say so; to an
+    earlier one the answer is no. Neither the input nor the model is needed.
 
     Raises
     ------
     OutputError
         The folder cannot be written.
     """
-    if not has_inode(spec.output_path, checkpoint.output_inode):
+    # A file that was removed gives its inode number to the next new one: the size tells them apart.
+    if not checkpoint.is_last or not has_inode(
+        spec.output_path, checkpoint.output_inode, size_bytes=checkpoint.output_bytes
+    ):
         return False
     if has_inode(spec.part_path, checkpoint.output_inode):
         # A link of `_rename_without_replacing` that was not yet taken away.
         remove_file(spec.part_path)
-    sync_folder(spec.output_path.parent)
+    sync_output_folder(spec.output_path.parent)
     return True
 
 
-def has_inode(path: Path, inode: int) -> bool:
-    """Whether the path itself names the file of this identity; 0 is no file's."""
+def has_inode(path: Path, inode: int, *, size_bytes: int | None = None) -> bool:
+    """Whether the path itself names the file of this identity, and of this size if one is given.
+
+    0 is no file's identity.
+    """
     try:
-        return inode != 0 and path.lstat().st_ino == inode
+        status = path.lstat()
     except OSError:
         return False
+    return inode != 0 and status.st_ino == inode and size_bytes in {None, status.st_size}
 
 
 def remove_file(path: Path) -> None:
@@ -93,7 +100,7 @@ def already_exists(path: Path) -> OutputError:
     return OutputError(f"{path} exists.", remedy="Choose another path or allow overwriting.")
 
 
-def sync_folder(folder: Path) -> None:
+def sync_output_folder(folder: Path) -> None:
     """Return once the folder's entries are on disk.
 
     Raises

@@ -51,7 +51,7 @@ def check_request(spec: BatchSpec, *, dims: int = 32, output_dims: int = 1536) -
     Raises
     ------
     InputFileError
-        The input is missing, unreadable, empty or not a regular file.
+        The input is missing, unreadable, empty, a link or not a regular file.
     BadRowError
         The first rows cannot be used.
     OutputError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import msgspec
@@ -17,7 +18,7 @@ from embup_core.batch.publication import (
     has_inode,
     move_into_place,
     remove_file,
-    sync_folder,
+    sync_output_folder,
 )
 from embup_core.batch.request import require_apart, require_free_name, require_writable
 from embup_core.errors import BadRowError, InputFileError, JobConflictError
@@ -26,6 +27,8 @@ from embup_core.text.parser import RAW_CHARACTERS, BadRow
 from embup_core.text.reader import Chunk, RowReader
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from embup_core.batch.spec import BatchSpec
 
 Float32Rows = npt.NDArray[np.float32]
@@ -238,7 +241,7 @@ class BatchRun:
             self._errors.sync()
         if not self._folder_synced:
             # Else a power cut could take the new files' names, and a checkpoint would speak of nothing.
-            sync_folder(self._spec.output_path.parent)
+            sync_output_folder(self._spec.output_path.parent)
             self._folder_synced = True
         self._broken = False
         return Checkpoint(
@@ -268,7 +271,7 @@ class BatchRun:
             The name was taken meanwhile, or the system refuses; the output path is as it was.
         """
         if self.published:
-            sync_folder(self._spec.output_path.parent)
+            sync_output_folder(self._spec.output_path.parent)
             return
         self._require_usable()
         if not self._reader.exhausted:
@@ -289,7 +292,7 @@ class BatchRun:
             raise
         self._published_as = checkpoint
         self.close()
-        sync_folder(spec.output_path.parent)
+        sync_output_folder(spec.output_path.parent)
 
     def close(self) -> None:
         """Let go of all files; the part files stay, for a later run from a checkpoint. Again is harmless."""
@@ -301,12 +304,19 @@ class BatchRun:
                 part.close()
 
     def abandon(self) -> None:
-        """Remove the part files and let go of all files; what is published stays. Again is harmless."""
-        if not self.published:
-            for part in (self._errors, self._output):
-                if part is not None:
-                    part.remove()
-        self.close()
+        """Remove the part files and let go of all files; what is published stays. Again is harmless.
+
+        Raises
+        ------
+        OutputError
+            The system refuses to remove one. All that could be done was done: the run is closed.
+        """
+        with ExitStack() as each:  # goes on with the others when one raises
+            each.callback(self.close)
+            if not self.published:
+                for part in (self._output, self._errors):
+                    if part is not None:
+                        each.callback(part.remove)
 
     def _require_usable(self) -> PartFile:
         if self._broken or self._output is None or self._input < 0:
@@ -355,8 +365,15 @@ class BatchRun:
         return lines
 
 
-def discard_part_files(spec: BatchSpec) -> None:
+def discard_part_files(spec: BatchSpec, checkpoint: Checkpoint | None = None) -> None:
     """Remove what an ended run of the batch left: for a batch that nobody will go on with.
+
+    Parameters
+    ----------
+    spec
+        The batch.
+    checkpoint
+        Its last one: then only the files it speaks of are removed, not those of another run.
 
     Raises
     ------
@@ -365,9 +382,18 @@ def discard_part_files(spec: BatchSpec) -> None:
     JobConflictError
         A live run holds them.
     """
-    # The output's part first: its lock stands for both.
-    PartFile.discard(spec.part_path)
-    PartFile.discard(spec.errors_part_path)
+    with ExitStack() as each:  # goes on with the other when one raises
+        for path, inode in _parts(spec, checkpoint):
+            if inode is None or has_inode(path, inode):
+                each.callback(PartFile.discard, path)
+
+
+def _parts(spec: BatchSpec, checkpoint: Checkpoint | None) -> tuple[tuple[Path, int | None], ...]:
+    """Return the part files with the identity each must have."""
+    return (
+        (spec.errors_part_path, None if checkpoint is None else checkpoint.errors_inode),
+        (spec.part_path, None if checkpoint is None else checkpoint.output_inode),
+    )
 
 
 def _report_line(bad: BadRow) -> bytes:

@@ -21,8 +21,7 @@ import duckdb
 import msgspec
 import structlog
 
-from embup_core.batch import BatchRun, BatchSpec, Checkpoint
-from embup_core.durable import sync_folder
+from embup_core.batch import BatchRun, BatchSpec, Checkpoint, discard_part_files, finish_publication
 from embup_core.errors import (
     ArtifactError,
     BadRowError,
@@ -30,9 +29,11 @@ from embup_core.errors import (
     JobConflictError,
     JobError,
     NoArtifactError,
+    OutputError,
 )
 from serving.jobs.live import AttemptClock, LiveJob
 from serving.jobs.model import JobRecord, Phase, Progress
+from serving.jobs.paths import require_unmoved
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -81,7 +82,6 @@ class BatchEngine:
         self._executor = executor
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._cancelled: set[str] = set()
         self._changed = asyncio.Event()
         self.changes = 0
         self.live: LiveJob | None = None
@@ -97,7 +97,9 @@ class BatchEngine:
 
     def cancel(self, batch_request_id: str) -> None:
         """Stop working on a job whose cancellation is already in the store."""
-        self._cancelled.add(batch_request_id)
+        # A job that is not being worked on needs no more than what the store knows.
+        if self.live is not None and self.live.batch_request_id == batch_request_id:
+            self.live.cancelled = True
         self.notice()
 
     async def changed(self, since: int, timeout_s: float) -> None:
@@ -148,13 +150,7 @@ class BatchEngine:
             overwrite=job.overwrite,
         )
         checkpoint = None if job.checkpoint is None else msgspec.json.decode(job.checkpoint, type=Checkpoint)
-        if (
-            job.phase is Phase.FINALIZING
-            and checkpoint is not None
-            # The input may be gone by now, and need not be there for this.
-            and await self._in_thread(partial(_finish_publication, spec, checkpoint))
-        ):
-            await self._finish(job_id, Phase.COMPLETED)
+        if await self._ended_before(job, spec, checkpoint):
             return True
         try:
             upsampler = await self._models.version_for_job(job.model_version)
@@ -165,14 +161,49 @@ class BatchEngine:
             reason = (
                 f"The decoder {job.model_version}, with which this job started, cannot be loaded: {error}"
             )
-            await self._finish(job_id, Phase.FAILED, NoArtifactError(reason))
+            remove = partial(discard_part_files, spec, checkpoint)
+            await self._end(job_id, Phase.FAILED, remove, NoArtifactError(reason))
             return True
         self.live = LiveJob(job_id, paused_s=job.paused_s, pause_count=job.pause_count)
         try:
             await self._attempt(job, spec, upsampler, checkpoint)
         finally:
             self.live = None
-            self._cancelled.discard(job_id)
+        return True
+
+    async def _ended_before(self, job: JobRecord, spec: BatchSpec, checkpoint: Checkpoint | None) -> bool:
+        """End a job for which nothing is left to compute; False when there is.
+
+        It was published without a note of it, cancelled, or its paths lead elsewhere by now. Neither the
+        input nor the decoder need be there any more.
+        """
+        job_id = job.batch_request_id
+        roots, reserved = self._settings.batch_roots, self._settings.reserved_folders
+        error: Exception | None = None
+        try:
+            if (
+                job.phase is Phase.FINALIZING
+                and checkpoint is not None
+                and await self._in_thread(partial(finish_publication, spec, checkpoint))
+            ):
+                await self._finish(job_id, Phase.COMPLETED)
+                return True
+            await self._in_thread(
+                partial(require_unmoved, spec.input_path, spec.output_path, roots, reserved)
+            )
+        except (EmbupError, OSError) as found:
+            if _is_of_the_service(found):
+                raise
+            error = found
+        if error is None and not job.cancel_requested:
+            return False
+        remove: Callable[[], None] | None = partial(discard_part_files, spec, checkpoint)
+        if isinstance(error, OutputError) or (checkpoint is None and not job.attempts):
+            remove = None  # the path cannot be trusted, or nothing was written
+        if job.cancel_requested:
+            await self._end(job_id, Phase.CANCELLED, remove)
+        else:
+            await self._end(job_id, Phase.FAILED, remove, error)
         return True
 
     async def _attempt(
@@ -185,7 +216,8 @@ class BatchEngine:
         if job.phase.is_final:  # cancelled between being found and being begun
             return
         if job.cancel_requested:
-            self._cancelled.add(job_id)
+            await self._end(job_id, Phase.CANCELLED, partial(discard_part_files, spec, checkpoint))
+            return
         run: BatchRun | None = None
         try:
             run = await self._in_thread(
@@ -195,8 +227,7 @@ class BatchEngine:
             )
             ended = await self._read_and_write(job, run)
             if ended is Phase.CANCELLED:
-                await self._in_thread(run.abandon)
-                await self._finish(job_id, Phase.CANCELLED)
+                await self._end(job_id, Phase.CANCELLED, run.abandon)
             elif ended is Phase.FINALIZING:
                 await self._publish(job, run)
             else:
@@ -208,24 +239,27 @@ class BatchEngine:
                 raise
             if not isinstance(error, EmbupError | OSError):
                 log.exception("a batch met an unexpected error", batch_request_id=job_id)
-            await self._in_thread(partial(_remove_parts, run, spec, checkpoint))
-            await self._finish(job_id, Phase.FAILED, error)
+            remove: Callable[[], None] | None = None  # what lies there may be another process's
+            if run is not None:
+                remove = run.abandon
+            elif checkpoint is not None:
+                remove = partial(discard_part_files, spec, checkpoint)
+            await self._end(job_id, Phase.FAILED, remove, error)
 
     async def _read_and_write(self, job: JobRecord, run: BatchRun) -> Phase:
         """Work through the input; FINALIZING at its end, CANCELLED or RUNNING when it stops before."""
-        job_id = job.batch_request_id
         live = self.live
         assert live is not None  # noqa: S101 - set by the one caller
         clock = AttemptClock(job)
         more = True
-        while more and not self.stopping and job_id not in self._cancelled:
+        while more and not self.stopping and not live.cancelled:
             due = time.perf_counter() + self._settings.checkpoint_interval_s
-            while more and not self.stopping and job_id not in self._cancelled:
+            while more and not self.stopping and not live.cancelled:
                 more = await self._turn(run, live)
                 if time.perf_counter() >= due:
                     break
-            await self._checkpoint(job_id, run, live, clock)
-        if job_id in self._cancelled:
+            await self._checkpoint(job.batch_request_id, run, live, clock)
+        if live.cancelled:
             return Phase.CANCELLED
         return Phase.RUNNING if more else Phase.FINALIZING
 
@@ -262,11 +296,25 @@ class BatchEngine:
     async def _publish(self, job: JobRecord, run: BatchRun) -> None:
         job = await self._note(self._store.finalizing(job.batch_request_id), log_as="job finalizing")
         if job.phase is not Phase.FINALIZING:  # a cancellation came first
-            await self._in_thread(run.abandon)
-            await self._finish(job.batch_request_id, Phase.CANCELLED)
+            await self._end(job.batch_request_id, Phase.CANCELLED, run.abandon)
             return
         await self._in_thread(run.publish)
         await self._finish(job.batch_request_id, Phase.COMPLETED)
+
+    async def _end(
+        self,
+        job_id: str,
+        phase: Phase,
+        remove: Callable[[], None] | None,
+        error: Exception | None = None,
+    ) -> None:
+        """Remove what was written, and note the end: a file that cannot be removed does not keep a job."""
+        if remove is not None:
+            try:
+                await self._in_thread(remove)
+            except (EmbupError, OSError) as refusal:
+                log.warning("a part file stays behind", batch_request_id=job_id, error=str(refusal))
+        await self._finish(job_id, phase, error)
 
     async def _finish(self, job_id: str, phase: Phase, error: Exception | None = None) -> None:
         message, line, remedy = None, None, None
@@ -331,33 +379,3 @@ def _is_of_the_service(error: Exception) -> bool:
     if isinstance(error, JobError):
         return not isinstance(error, JobConflictError)
     return isinstance(error, duckdb.Error)
-
-
-def _finish_publication(spec: BatchSpec, checkpoint: Checkpoint) -> bool:
-    """Tell whether the rename of an interrupted publish had happened, and do what was to come after it."""
-    if _inode(spec.output_path) != checkpoint.output_inode:
-        return False
-    if _inode(spec.part_path) == checkpoint.output_inode:  # a link that was not yet taken away
-        spec.part_path.unlink()
-    sync_folder(spec.output_path.parent)
-    return True
-
-
-def _remove_parts(run: BatchRun | None, spec: BatchSpec, checkpoint: Checkpoint | None) -> None:
-    """Remove what was written for a job that failed, and only that: another process may use the names."""
-    if run is not None:
-        run.abandon()
-    elif checkpoint is not None:
-        for path, inode in (
-            (spec.part_path, checkpoint.output_inode),
-            (spec.errors_part_path, checkpoint.errors_inode),
-        ):
-            if inode and _inode(path) == inode:
-                path.unlink()
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return path.lstat().st_ino
-    except OSError:
-        return None

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from serving.jobs.model import Phase
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from serving.jobs.store import JobStore
+    from serving.jobs.tables import JobTables
 
 log = structlog.get_logger("embup.serving.history")
 
@@ -23,18 +26,16 @@ PROGRESS_INTERVAL_S = 1.0
 MAX_SHARE = 0.05  # of the store's time that progress snapshots may take once the history is long
 STORAGE_VERSION = "v1.0.0"
 
-JOBS_QUERY = """
+_STATUS = " ".join(f"WHEN '{phase}' THEN '{phase.request_status}'" for phase in Phase)
+JOBS_QUERY = f"""
 SELECT batch_request_id,
-       CASE phase WHEN 'COMPLETED' THEN 'COMPLETED'
-                  WHEN 'FAILED' THEN 'FAILED'
-                  WHEN 'CANCELLED' THEN 'FAILED'
-                  ELSE 'IN PROGRESS' END AS status,
+       CASE phase {_STATUS} END AS status,
        phase, input_filepath, output_filepath, num_records_processed, failed_rows, bytes_done, bytes_total,
        CASE WHEN running_s > 0 THEN num_records_processed / running_s END AS rows_per_second,
        running_s, paused_s, pause_count, attempts, on_bad_row, overwrite, model_version, idempotency_key,
        submitted_at, started_at, updated_at, finished_at, error, error_line, error_remedy
 FROM batch_jobs ORDER BY sequence
-"""
+"""  # noqa: S608 - words of our own
 EVENTS_QUERY = """
 SELECT event_id, batch_request_id, occurred_at, kind, phase, num_records_processed, message
 FROM batch_events ORDER BY event_id
@@ -97,9 +98,9 @@ class HistoryPublisher:
         await self._store.call(_publish, self._folder)
 
 
-def _publish(store: JobStore, folder: Path) -> None:
+def _publish(tables: JobTables, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    connection = store.connection
+    connection = tables.connection
     for name, query in (("jobs", JOBS_QUERY), ("events", EVENTS_QUERY)):
         new = folder / f".{name}.parquet.new"
         connection.execute(f"COPY ({query}) TO {_quoted(new)} (FORMAT parquet)")

@@ -1,4 +1,4 @@
-"""What is known of the running job beyond its stored record: whether it is paused, and how fast it is."""
+"""What is known of the running job beyond its stored record: whether it pauses or is to end, and its rate."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class LiveJob(msgspec.Struct):
     """What is known of the running job beyond its record; lost with the process and not missed."""
 
     batch_request_id: str
+    cancelled: bool = False
     paused: bool = False
     paused_s: float = 0.0
     pause_count: int = 0

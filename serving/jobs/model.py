@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-BriefStatus = Literal["COMPLETED", "IN PROGRESS", "FAILED"]
+RequestStatus = Literal["COMPLETED", "IN PROGRESS", "FAILED"]
 OnBadRow = Literal["fail", "nan"]
 
 
@@ -29,7 +29,7 @@ class Phase(StrEnum):
         return self in FINAL_PHASES
 
     @property
-    def brief_status(self) -> BriefStatus:
+    def request_status(self) -> RequestStatus:
         """The three words of the status request. A cancelled job wrote no output: it is FAILED."""
         if self is Phase.COMPLETED:
             return "COMPLETED"
@@ -92,11 +92,6 @@ class JobRecord(msgspec.Struct, frozen=True):
     idempotency_key: str | None
     request_digest: str
     checkpoint: str | None
-
-    @property
-    def request(self) -> JobRequest:
-        """The request this job answers."""
-        return JobRequest(self.input_filepath, self.output_filepath, self.on_bad_row, self.overwrite)
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ def resolve_input(given: str, roots: Sequence[Path]) -> Path:
         raise InputFileError(f"input_filepath {given!r}: {error}.", remedy=_remedy(roots)) from error
 
 
-def resolve_output(given: str, roots: Sequence[Path]) -> Path:
+def resolve_output(given: str, roots: Sequence[Path], reserved: Sequence[Path] = ()) -> Path:
     """Find the file that a client means by `output_filepath`.
 
     Only the folder is resolved: the output is put in place by a rename, which replaces a link and does not
@@ -34,15 +34,42 @@ def resolve_output(given: str, roots: Sequence[Path]) -> Path:
     Raises
     ------
     OutputError
-        It is no path to a file, or lies outside every root.
+        It is no path to a file, lies outside every root, or lies in a folder of the service's own state.
     """
     try:
         path = _absolute(given, roots[0])
         if given.endswith("/") or path.name in {"", ".", ".."}:
             raise _RefusedError("expected the path of a file, found that of a folder")
-        return _confined(path.parent.resolve() / path.name, given, roots)
+        path = _confined(path.parent.resolve() / path.name, given, roots)
+        return _not_reserved(path, reserved)
     except (_RefusedError, OSError, RuntimeError, ValueError) as error:
         raise OutputError(f"output_filepath {given!r}: {error}.", remedy=_remedy(roots)) from error
+
+
+def require_unmoved(
+    input_path: Path, output_path: Path, roots: Sequence[Path], reserved: Sequence[Path]
+) -> None:
+    """Check that the resolved paths of a batch still lead where they led when it was submitted.
+
+    Raises
+    ------
+    InputFileError, OutputError
+        A link has taken the place of the input or of a folder on the way, or the roots are others now.
+    """
+    # The output first: to an output that is where it was, part files may be removed.
+    found = resolve_output(str(output_path), roots, reserved)
+    if found != output_path:
+        raise OutputError(f"output_filepath {str(output_path)!r}: {_moved(found)}.", remedy=_SUBMIT_AGAIN)
+    found = resolve_input(str(input_path), roots)
+    if found != input_path:
+        raise InputFileError(f"input_filepath {str(input_path)!r}: {_moved(found)}.", remedy=_SUBMIT_AGAIN)
+
+
+_SUBMIT_AGAIN = "Submit the batch again, with the path it should have."
+
+
+def _moved(found: Path) -> str:
+    return f"the path was changed by a link after the batch was submitted; it means {found} now"
 
 
 class _RefusedError(Exception):
@@ -65,5 +92,12 @@ def _confined(path: Path, given: str, roots: Sequence[Path]) -> Path:
     raise _RefusedError(f"the path{means} lies outside the folders of batch files ({folders})")
 
 
+def _not_reserved(path: Path, reserved: Sequence[Path]) -> Path:
+    for folder in reserved:
+        if path.is_relative_to(folder.resolve()):
+            raise _RefusedError(f"the path lies in {folder}, which holds the service's own state")
+    return path
+
+
 def _remedy(roots: Sequence[Path]) -> str:
-    return f"Use a path under {roots[0]}, or start the service with other folders in EMBUP_BATCH_ROOTS."
+    return f"Use another path under {roots[0]}, or start the service with other folders in EMBUP_BATCH_ROOTS."

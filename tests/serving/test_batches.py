@@ -13,8 +13,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from embup_core.errors import OutputError
+from serving import batches
+from serving.jobs.model import JobRequest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from embup_core.registry import Registry
+    from embup_core.upsampler import Upsampler
 
 ROW_BYTES = 12 * 1536
 
@@ -168,6 +175,51 @@ def test_what_can_be_known_at_once_is_refused_at_once(
         assert problem["remedy"], problem
     assert (data / "exists.txt").read_text() == "old"
     assert not (data / "refused.out.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "registry/LATEST", "jobs/jobs.duckdb", "history/jobs.parquet", "staging/x", "sources/a/x.npy",
+        ".dagster/history/runs.db", "history", "link/jobs.duckdb",
+    ],
+)  # fmt: skip
+def test_no_batch_overwrites_the_service_s_own_state(
+    shared_service: Any, check: Callable[..., dict[str, Any]], target: str
+) -> None:
+    """Even where a link leads into it, and with leave to overwrite."""
+    good = str(shared_service.write_input("good.txt", 2))
+    link = shared_service.data / "link"
+    if not link.is_symlink():
+        link.symlink_to(shared_service.data / "jobs")
+    for output in (target, str(shared_service.data / target)):
+        answer = refused(shared_service, input_filepath=good, output_filepath=output, overwrite=True)
+        problem = check(answer, 422)
+        assert "holds the service's own state" in problem["detail"]
+        assert "Use another path under" in problem["remedy"]
+
+
+def test_a_registry_outside_the_data_folder_is_the_service_s_own_too(
+    serve: Callable[..., Any], check: Callable[..., dict[str, Any]], registry: Registry
+) -> None:
+    service = serve()
+    service.restart_with(batch_roots=f"{service.data}:{registry.root.parent}")
+    good = str(service.write_input("good.txt", 2))
+    for target in ("LATEST", f"{registry.latest_version()}/manifest.json"):
+        output = str(registry.root / target)
+        answer = refused(service, input_filepath=good, output_filepath=output, overwrite=True)
+        assert f"lies in {registry.root}, which holds" in check(answer, 422)["detail"]
+
+
+def test_the_space_that_is_asked_for_is_that_of_the_decoder_s_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upsampler: Upsampler
+) -> None:
+    (tmp_path / "in.txt").write_text(ROW)
+    wanted = JobRequest(str(tmp_path / "in.txt"), str(tmp_path / "out.txt"))
+    assert batches._checked(wanted, upsampler) == len(ROW)
+    monkeypatch.setattr(type(upsampler), "output_dims", 10**14)
+    with pytest.raises(OutputError, match=r"takes about 1\d+\.\d\d GB"):
+        batches._checked(wanted, upsampler)
 
 
 def test_malformed_batch_requests_are_refused(

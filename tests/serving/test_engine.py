@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import msgspec
 import pytest
 
+from embup_core.batch import BatchRun, BatchSpec
+from embup_core.errors import OutputError
 from serving.jobs import engine as engine_module
-from serving.jobs.model import JobRecord, JobRequest
+from serving.jobs.model import JobRecord, JobRequest, Phase, Progress
 from serving.services import Services
 from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from embup_core.registry import Registry
 
@@ -50,7 +54,11 @@ def source(tmp_path: Path, rows: Callable[..., Any]) -> Path:
 
 def run(registry: Path, folder: Path, story: Callable[[Services], Awaitable[None]]) -> None:
     async def started() -> None:
-        services = Services(ServingSettings(registry=registry, data=folder, checkpoint_interval_s=0.05))
+        services = Services(
+            ServingSettings(
+                registry=registry, data=folder, batch_roots=(folder.parent,), checkpoint_interval_s=0.05
+            )
+        )
         async with services.running():
             await story(services)
 
@@ -114,6 +122,7 @@ def test_a_decoder_that_is_gone_fails_the_job_that_started_with_it(
 ) -> None:
     decoders = tmp_path / "registry"
     shutil.copytree(registry.root, decoders)
+    source.write_text(source.read_text() * 5)  # long enough to be stopped in the middle on a busy machine
 
     async def stop_in_the_middle(services: Services) -> None:
         job_id = await submit(services, source, tmp_path / "out.txt")
@@ -131,8 +140,9 @@ def test_a_decoder_that_is_gone_fails_the_job_that_started_with_it(
     gone = registry.latest_version()
     publish_another(type(registry)(decoders), 3)
     shutil.rmtree(decoders / gone)
+    assert (tmp_path / "out.txt.part").exists()
     run(decoders, tmp_path / "data", go_on)
-    assert not (tmp_path / "out.txt").exists()
+    assert not list(tmp_path.glob("out.txt*"))
 
 
 def test_a_queued_job_waits_for_a_decoder_and_starts_when_one_comes(
@@ -163,3 +173,207 @@ def test_a_history_that_cannot_be_written_stops_no_batch(
         assert job.phase == "COMPLETED"
 
     run(registry.root, tmp_path / "data", story)
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files whose folder takes no change: neither their removal nor a move into place."""
+    paths: list[Path] = []
+
+    def refuse(name: str) -> None:
+        change = getattr(Path, name)
+
+        def refusing(path: Path, *args: Any, **options: Any) -> Any:
+            if path in paths:
+                raise OSError(errno.EROFS, "Read-only file system")
+            return change(path, *args, **options)
+
+        monkeypatch.setattr(Path, name, refusing)
+
+    refuse("unlink")
+    refuse("replace")
+    return paths
+
+
+async def submit_to_overwrite(services: Services, source: Path, target: Path) -> str:
+    job = await services.store.submit(
+        JobRequest(str(source), str(target), overwrite=True),
+        bytes_total=1,
+        idempotency_key=None,
+        digest=str(target),
+    )
+    services.engine.notice()
+    return job.batch_request_id
+
+
+def test_a_part_file_that_cannot_be_removed_keeps_no_other_job_waiting(
+    registry: Registry, tmp_path: Path, source: Path, stuck: list[Path]
+) -> None:
+    """The folder becomes read-only while the first job is being published."""
+    stuck.append(tmp_path / "stuck.txt.part")
+
+    async def story(services: Services) -> None:
+        first = await submit_to_overwrite(services, source, tmp_path / "stuck.txt")
+        second = await submit(services, source, tmp_path / "following.txt")
+        job = await final(services, first)
+        assert (job.phase, job.attempts) == ("FAILED", 1)
+        assert "stuck.txt cannot be written: Read-only file system" in (job.error or "")
+        assert (await final(services, second)).phase == "COMPLETED"
+        assert services.engine.failure is None
+
+    run(registry.root, tmp_path / "data", story)
+
+
+def test_a_cancelled_job_whose_part_file_cannot_be_removed_is_cancelled(
+    registry: Registry, tmp_path: Path, source: Path, stuck: list[Path]
+) -> None:
+    source.write_text(source.read_text() * 5)
+    stuck.append(tmp_path / "stuck.txt.part")
+
+    async def story(services: Services) -> None:
+        job_id = await submit(services, source, tmp_path / "stuck.txt")
+        await until_at_work(services, job_id)
+        await services.store.request_cancel(job_id)
+        services.engine.cancel(job_id)
+        job = await final(services, job_id)
+        assert (job.phase, job.attempts) == ("CANCELLED", 1)
+        assert services.engine.failure is None
+
+    run(registry.root, tmp_path / "data", story)
+
+
+async def until_at_work(services: Services, job_id: str) -> None:
+    async with asyncio.timeout(60):
+        while not (await services.store.get(job_id)).num_records_processed:
+            await asyncio.sleep(0.01)
+
+
+def test_a_job_cancelled_before_a_restart_ends_cancelled_without_its_input(
+    registry: Registry, tmp_path: Path, source: Path
+) -> None:
+    """The cancellation is stored, the service dies before it is carried out, and the input is gone."""
+    source.write_text(source.read_text() * 5)
+
+    async def cut_off(services: Services) -> None:
+        job_id = await submit(services, source, tmp_path / "out.txt")
+        await until_at_work(services, job_id)
+        services.engine.stop()
+        await services.store.request_cancel(job_id)
+
+    async def go_on(services: Services) -> None:
+        (job,) = await services.store.newest(limit=1)
+        assert (await final(services, job.batch_request_id)).phase == "CANCELLED"
+
+    run(registry.root, tmp_path / "data", cut_off)
+    assert (tmp_path / "out.txt.part").exists()
+    source.unlink()
+    run(registry.root, tmp_path / "data", go_on)
+    assert not list(tmp_path.glob("out.txt*"))
+
+
+def test_a_job_cancelled_while_queued_leaves_nothing_in_the_engine(
+    registry: Registry, tmp_path: Path, source: Path
+) -> None:
+    source.write_text(source.read_text() * 5)
+
+    async def story(services: Services) -> None:
+        working = await submit(services, source, tmp_path / "out.txt")
+        await until_at_work(services, working)
+        state = {name: repr(value) for name, value in vars(services.engine).items()}
+        queued = await submit(services, source, tmp_path / "out 2.txt")
+        assert (await services.store.request_cancel(queued)).phase == "CANCELLED"
+        services.engine.cancel(queued)
+        assert not [name for name, value in vars(services.engine).items() if queued in repr(value)], state
+        assert (await services.store.get(working)).phase == "RUNNING"
+
+    run(registry.root, tmp_path / "data", story)
+
+
+@pytest.mark.parametrize("swapped", ["input", "input folder", "output folder"])
+def test_a_link_swapped_in_after_submission_leads_nowhere(
+    registry: Registry, tmp_path: Path, source: Path, swapped: str
+) -> None:
+    """The paths are looked at again when the job starts; nothing outside the roots is read or written."""
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside / "in", inside / "out", outside):
+        folder.mkdir(parents=True)
+    source.rename(inside / "in" / "in.txt")
+    shutil.copy(inside / "in" / "in.txt", outside / "in.txt")
+
+    def swap() -> None:
+        if swapped == "input":
+            (inside / "in" / "in.txt").unlink()
+            (inside / "in" / "in.txt").symlink_to(outside / "in.txt")
+        else:
+            folder = inside / ("in" if swapped == "input folder" else "out")
+            folder.rename(inside / "moved")
+            folder.symlink_to(outside)
+
+    async def story() -> None:
+        settings = ServingSettings(registry=registry.root, data=inside, batch_roots=(inside,))
+        services = Services(settings)
+        await services.store.open()
+        job_id = await submit(services, inside / "in" / "in.txt", inside / "out" / "out.txt")
+        swap()
+        async with services.running():
+            job = await final(services, job_id)
+        assert job.phase is Phase.FAILED
+        assert "outside the folders of batch files" in (job.error or "")
+
+    asyncio.run(story())
+    assert [path.name for path in outside.iterdir()] == ["in.txt"]
+
+
+def test_a_link_to_another_file_under_the_roots_is_noticed_too(
+    registry: Registry, tmp_path: Path, source: Path
+) -> None:
+    (tmp_path / "other.txt").write_text(source.read_text())
+
+    def swap() -> None:
+        source.unlink()
+        source.symlink_to(tmp_path / "other.txt")
+
+    async def story() -> None:
+        settings = ServingSettings(registry=registry.root, data=tmp_path, batch_roots=(tmp_path,))
+        services = Services(settings)
+        await services.store.open()
+        job_id = await submit(services, source, tmp_path / "out.txt")
+        swap()
+        async with services.running():
+            job = await final(services, job_id)
+        assert job.phase is Phase.FAILED
+        assert "changed by a link after the batch was submitted" in (job.error or "")
+
+    asyncio.run(story())
+    assert not list(tmp_path.glob("out.txt*"))
+
+
+def test_a_publication_that_cannot_be_finished_keeps_no_other_job_waiting(
+    registry: Registry, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: Any) -> bool:
+        raise OutputError("out.txt cannot be written: Input/output error.")
+
+    async def story() -> None:
+        settings = ServingSettings(registry=registry.root, data=tmp_path, batch_roots=(tmp_path,))
+        services = Services(settings)
+        await services.store.open()
+        job_id = await submit(services, source, tmp_path / "out.txt")
+        run = BatchRun(BatchSpec(source, tmp_path / "out.txt"), upsampler)
+        while run.step():
+            pass
+        checkpoint = msgspec.json.encode(run.sync()).decode()
+        run.publish()
+        await services.store.begin(job_id, model_version=upsampler.version)
+        await services.store.progress(job_id, Progress(checkpoint, ROWS, 0, 1, 0.0, 0, 1.0))
+        await services.store.finalizing(job_id)
+        monkeypatch.setattr(engine_module, "finish_publication", refusing)
+        async with services.running():
+            job = await final(services, job_id)
+            following = await submit(services, source, tmp_path / "following.txt")
+            assert (await final(services, following)).phase is Phase.COMPLETED
+        assert job.phase is Phase.FAILED
+        assert "Input/output error" in (job.error or "")
+
+    upsampler = registry.load()
+    asyncio.run(story())

@@ -73,7 +73,7 @@ def test_a_stop_waits_for_requests_and_for_a_checkpoint_and_the_next_start_goes_
     serve: Callable[..., Any], upsampler: Upsampler, tmp_path: Path
 ) -> None:
     service = serve(checkpoint_interval_s=60)
-    source = service.write_input("in.txt", ROWS)
+    source = service.write_input("in.txt", 4 * ROWS)
     job = service.submit(source, service.data / "out.txt")
     service.until(lambda: service.status(job)["phase"] == "RUNNING")
     time.sleep(0.2)
@@ -139,7 +139,7 @@ def test_a_publish_cut_off_around_its_rename_ends_completed(
         text = msgspec.json.encode(checkpoint).decode()
         await store.progress(job, Progress(text, 100, 0, checkpoint.input_offset, 0.0, 0, 1.0))
         await store.call(
-            lambda store: store.connection.execute(
+            lambda tables: tables.connection.execute(
                 "UPDATE batch_jobs SET phase = ?, finished_at = NULL", [str(Phase.FINALIZING)]
             )
         )
@@ -296,6 +296,42 @@ def test_a_bad_artifact_leaves_the_old_decoder_in_service(
     assert ready["model_version"] == old
     assert "SHA-256" in ready["last_reload_failure"]["detail"]
     assert "embup_model_reload_failures_total 1.0" in service.http.get("/metrics").text
+
+
+def test_a_pointer_to_a_decoder_that_is_gone_shows_and_leaves_the_old_one_in_service(
+    serve: Callable[..., Any], check: Callable[..., Any], registry: Registry, tmp_path: Path
+) -> None:
+    decoders = Registry(tmp_path / "registry")
+    shutil.copytree(registry.root, decoders.root)
+    service = serve(decoders=decoders.root)
+    old = decoders.latest_version()
+    (decoders.root / "LATEST").write_text("20200101-000000-00000000\n")
+    problem = check(service.http.post("/v1/models/reload"), 503)
+    assert problem["type"] == "/problems/invalid-decoder"
+    assert "20200101-000000-00000000" in problem["detail"]
+    ready = service.http.get("/health/ready").json()
+    assert ready["model_version"] == old
+    assert "20200101-000000-00000000" in ready["last_reload_failure"]["detail"]
+    assert "embup_model_reload_failures_total 1.0" in service.http.get("/metrics").text
+
+
+@pytest.mark.parametrize("pointer", ["20200101-000000-00000000\n", "nonsense\n", ""])
+def test_a_bad_pointer_at_the_start_stops_no_service(
+    serve: Callable[..., Any], check: Callable[..., Any], tmp_path: Path, pointer: str, publish_another: Any
+) -> None:
+    decoders = Registry(tmp_path / "registry")
+    decoders.root.mkdir()
+    (decoders.root / "LATEST").write_text(pointer)
+    service = serve(decoders=decoders.root)
+    assert service.http.get("/health/live").status_code == 200
+    problem = check(service.http.get("/health/ready"), 503)
+    assert problem["type"] == "/problems/invalid-decoder"
+    assert str(decoders.root / "LATEST") in problem["detail"]
+    assert "embup_model_reload_failures_total 1.0" in service.http.get("/metrics").text
+    version = publish_another(decoders, 0)
+    assert service.http.post("/v1/models/reload").status_code == 200
+    ready = service.http.get("/health/ready").json()
+    assert (ready["model_version"], ready["last_reload_failure"]) == (version, None)
 
 
 def test_a_second_service_on_the_same_data_is_refused(serve: Callable[..., Any]) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from serving.jobs.tables import JobTables
+
 T = TypeVar("T")
 
 
@@ -67,7 +69,8 @@ def test_a_job_survives_closing_and_opening(tmp_path: Path) -> None:
     job_id = with_store(tmp_path, submit)
     job = with_store(tmp_path, lambda store: store.get(job_id))
     assert (job.phase, job.num_records_processed, job.model_version) == (Phase.RUNNING, 2, "v1")
-    assert job.request == request()
+    assert (job.input_filepath, job.output_filepath) == ("/data/a.txt", "/data/a.out.txt")
+    assert (job.on_bad_row, job.overwrite) == ("fail", False)
 
 
 def test_ids_are_unknown_until_submitted(tmp_path: Path) -> None:
@@ -125,7 +128,7 @@ def test_a_queued_job_is_cancelled_at_once_and_not_begun_after(tmp_path: Path) -
         job = await store.submit(request(), bytes_total=1, idempotency_key=None, digest="1")
         job = await store.request_cancel(job.batch_request_id)
         assert job.phase is Phase.CANCELLED
-        assert job.phase.brief_status == "FAILED"
+        assert job.phase.request_status == "FAILED"
         job = await store.begin(job.batch_request_id, model_version="v1")
         assert job.phase is Phase.CANCELLED
         with pytest.raises(JobConflictError, match="already CANCELLED"):
@@ -160,8 +163,8 @@ def test_publishing_can_no_longer_be_cancelled(tmp_path: Path) -> None:
 def test_a_failed_transaction_raises_and_changes_nothing(tmp_path: Path) -> None:
     """DuckDB's own COMMIT after an error would answer without an error."""
 
-    def broken(store: JobStore) -> None:
-        with store.transaction() as connection:
+    def broken(tables: JobTables) -> None:
+        with tables.transaction() as connection:
             connection.execute("UPDATE batch_jobs SET phase = 'COMPLETED'")
             connection.execute("INSERT INTO nowhere VALUES (1)")
 

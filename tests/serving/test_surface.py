@@ -7,11 +7,25 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+import msgspec
 import pytest
 from pydantic import ValidationError
 
+from serving import examples
+from serving.problems import Problem
+from serving.schemas import (
+    Alive,
+    BatchAccepted,
+    BatchList,
+    BatchStatus,
+    ModelList,
+    Ready,
+    ReloadAnswer,
+    UpsampleAnswer,
+    UpsampleManyAnswer,
+)
 from serving.settings import ServingSettings, settings_table
 
 if TYPE_CHECKING:
@@ -19,6 +33,7 @@ if TYPE_CHECKING:
 
     from embup_core.registry import Registry
 
+RAW_MEDIA_TYPES = {"application/octet-stream", "text/event-stream"}
 CHROMIUM = shutil.which("chromium")
 
 
@@ -60,10 +75,57 @@ def test_openapi_describes_every_request_with_examples(shared_service: Any) -> N
         for status, answer in operation["responses"].items():
             if int(status) >= 400:
                 assert list(answer["content"]) == ["application/problem+json"], (name, status)
+            for media_type, content in answer["content"].items():
+                assert media_type in RAW_MEDIA_TYPES or content["examples"], (name, status)
     upsample = operations["upsample"]
     assert set(upsample["responses"]["200"]["content"]) == {"application/json", "application/octet-stream"}
-    for name in ("upsample", "submitBatch"):
-        assert operations[name]["requestBody"]["content"]["application/json"]["examples"], name
+    for name, operation in operations.items():
+        if "requestBody" in operation:
+            assert operation["requestBody"]["content"]["application/json"]["examples"], name
+    described_answer = upsample["responses"]["200"]["content"]["application/json"]["schema"]
+    assert {one["$ref"].rpartition("/")[2] for one in described_answer["oneOf"]} == {
+        "UpsampleAnswer",
+        "UpsampleManyAnswer",
+    }
+
+
+ANSWERS = {
+    "upsample": UpsampleAnswer | UpsampleManyAnswer,
+    "submitBatch": BatchAccepted,
+    "listBatches": BatchList,
+    "getBatch": BatchStatus,
+    "cancelBatch": BatchStatus,
+    "listModels": ModelList,
+    "reloadModel": ReloadAnswer,
+    "live": Alive,
+    "ready": Ready,
+}
+
+
+@pytest.mark.parametrize("operation_id", ANSWERS)
+def test_the_answers_examples_have_the_fields_of_the_answers(operation_id: str) -> None:
+    kinds = get_args(ANSWERS[operation_id]) or (ANSWERS[operation_id],)
+    for name, example in examples.ANSWERS[operation_id].items():
+        (kind,) = [kind for kind in kinds if set(kind.__struct_fields__) == set(example)]
+        assert msgspec.to_builtins(msgspec.convert(example, kind)) == msgspec.to_builtins(example), name
+
+
+def test_the_problems_examples_are_problems_of_their_status() -> None:
+    for status, found in examples.PROBLEMS.items():
+        for example in found.values():
+            problem = msgspec.convert(example, Problem)
+            assert problem.status == status
+            assert msgspec.to_builtins(problem) == example
+
+
+def test_the_lengths_of_a_request_are_described(shared_service: Any) -> None:
+    schemas = shared_service.http.get("/docs/openapi.json").json()["components"]["schemas"]
+    request = schemas["UpsampleRequest"]["properties"]
+    (one,) = [option for option in request["embedding"]["oneOf"] if option["type"] == "array"]
+    (many,) = [option for option in request["embeddings"]["oneOf"] if option["type"] == "array"]
+    assert (one["minItems"], one["maxItems"]) == (32, 32)
+    assert (many["minItems"], many["maxItems"]) == (1, 256)
+    assert (many["items"]["minItems"], many["items"]["maxItems"]) == (32, 32)
 
 
 def test_the_examples_of_the_description_are_accepted(shared_service: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from embup_core.batch import publication
-from embup_core.batch.publication import move_into_place, sync_folder
+from embup_core.batch.publication import move_into_place, sync_output_folder
 from embup_core.errors import OutputError
 
 if TYPE_CHECKING:
@@ -44,4 +44,4 @@ def test_a_folder_that_is_gone_is_an_output_error(part: Path, tmp_path: Path) ->
     with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
         move_into_place(part, tmp_path / "gone" / "out.txt", overwrite=False)
     with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
-        sync_folder(tmp_path / "gone")
+        sync_output_folder(tmp_path / "gone")

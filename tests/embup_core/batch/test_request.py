@@ -45,7 +45,7 @@ def test_one_row_without_a_newline_is_one_row(write_rows: WriteRows) -> None:
         (os.mkfifo, "not a regular file"),
         (lambda path: path.touch(), "holds no row"),
         (lambda path: path.write_text("\n \n"), "holds no row"),
-        (lambda path: path.symlink_to(path), "cannot be opened: Too many levels"),
+        (lambda path: path.symlink_to(path), "cannot be opened: it is a link"),
     ],
     ids=["missing", "folder", "pipe", "empty", "blank", "loop"],
 )
@@ -192,4 +192,17 @@ def test_a_read_only_folder_is_refused_and_a_full_disk_is_reported(
     with pytest.raises(OutputError, match="not writable"):
         check_request(spec)
     with pytest.raises(OutputError, match="not writable"):
+        BatchRun(spec, random_map)
+
+
+def test_an_input_that_became_a_link_is_refused(
+    write_rows: WriteRows, random_map: RandomMapUpsampler
+) -> None:
+    """Callers resolve the path first: a link found there took the file's place after that."""
+    spec = write_rows(3)
+    moved = spec.input_path.rename(spec.input_path.with_name("elsewhere.txt"))
+    spec.input_path.symlink_to(moved)
+    with pytest.raises(InputFileError, match="it is a link"):
+        check_request(spec)
+    with pytest.raises(InputFileError, match="it is a link"):
         BatchRun(spec, random_map)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -243,3 +244,61 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
         peaks_kib.append(int(result.stdout))
         assert (folder / "out.txt").stat().st_size == rows * 48 * 12
     assert peaks_kib[1] - peaks_kib[0] < 16 * 1024
+
+
+def test_another_file_with_the_same_inode_is_not_taken_for_ours(
+    finished: Any, random_map: RandomMapUpsampler
+) -> None:
+    """The number of a removed file is given to the next one: the size has to agree as well."""
+    spec, checkpoint, _ = finished
+    spec.part_path.rename(spec.output_path)
+    spec.output_path.write_text("somebody else's")
+    assert spec.output_path.stat().st_ino == checkpoint.output_inode
+    assert not finish_publication(spec, checkpoint)
+    with pytest.raises(OutputError, match="exists"):
+        BatchRun(spec, random_map, checkpoint=checkpoint)
+    assert spec.output_path.read_text() == "somebody else's"
+
+
+def test_an_early_checkpoint_never_says_that_a_batch_was_published(
+    write_rows: WriteRows, random_map: RandomMapUpsampler
+) -> None:
+    spec = write_rows(300)
+    with BatchRun(spec, random_map) as run:
+        assert run.step()
+        early = run.sync()
+    spec.part_path.rename(spec.output_path)
+    assert not finish_publication(spec, early)
+    with pytest.raises(OutputError, match="exists"):
+        BatchRun(spec, random_map, checkpoint=early)
+
+
+def test_with_a_checkpoint_only_the_files_it_speaks_of_are_discarded(finished: Any) -> None:
+    spec, checkpoint, _ = finished
+    spec.part_path.rename(spec.part_path.with_name("elsewhere"))
+    spec.part_path.write_text("of another run")
+    discard_part_files(spec, checkpoint)
+    assert spec.part_path.read_text() == "of another run"
+    assert not spec.errors_part_path.exists()
+
+
+def test_abandoning_tries_both_parts_and_lets_go_of_all(
+    finished: Any, random_map: RandomMapUpsampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, checkpoint, _ = finished
+    run = BatchRun(spec, random_map, checkpoint=checkpoint)
+    unlink = Path.unlink
+
+    def refusing(path: Path, **options: Any) -> None:
+        if path == spec.errors_part_path:
+            raise OSError(errno.EROFS, "Read-only file system")
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", refusing)
+    with pytest.raises(OutputError, match=r"errors\.jsonl\.part cannot be written: Read-only"):
+        run.abandon()
+    assert not spec.part_path.exists()
+    assert spec.errors_part_path.exists()
+    monkeypatch.undo()
+    with BatchRun(spec, random_map):  # nothing is locked any more
+        pass

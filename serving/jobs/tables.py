@@ -1,0 +1,309 @@
+"""The job tables: every SQL statement that reads or changes a job. No threads and no asyncio here.
+
+`JobStore` calls these methods in its one thread; nobody else does.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import duckdb
+import msgspec
+
+from embup_core.errors import JobConflictError, JobError, UnknownJobError
+from serving.jobs.database import open_database
+from serving.jobs.model import FINAL_PHASES, EventKind, JobRecord, JobRequest, Phase, Progress, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+_COLUMNS = JobRecord.__struct_fields__
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM batch_jobs"  # noqa: S608 - column names of our own
+_FINAL = ", ".join(f"'{phase}'" for phase in sorted(FINAL_PHASES))
+
+
+class JobTables:
+    """The tables of one job database, in the hands of one thread.
+
+    Each change is one transaction and durable when the method returns (DuckDB syncs its log at each commit).
+
+    Parameters
+    ----------
+    path
+        The database file; it is made by `open` where there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._next_event = 1
+
+    def open(self) -> None:
+        """Open the file; again is harmless.
+
+        Raises
+        ------
+        JobError
+            Another process holds the file, or it is no job database of this version.
+        """
+        if self._connection is not None:
+            return
+        self._connection = open_database(self.path)
+        last = self.connection.execute("SELECT coalesce(max(event_id), 0) FROM batch_events").fetchall()
+        self._next_event = int(last[0][0]) + 1
+
+    def close(self) -> None:
+        """Write everything into the one file and let go of it; again is harmless."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def reopen(self) -> None:
+        """Close a database that became unusable, and open it again; what was acknowledged is still in it."""
+        with suppress(duckdb.Error):
+            self.close()
+        self._connection = None
+        self.open()
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The one connection."""
+        if self._connection is None:
+            raise JobError("The job database is not open.")
+        return self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """All or nothing. After an error DuckDB's COMMIT would silently roll back: raise instead."""
+        connection = self.connection
+        connection.execute("BEGIN")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(duckdb.Error):
+                connection.execute("ROLLBACK")
+            raise
+
+    def _one(self, condition: str, parameters: Sequence[Any]) -> JobRecord | None:
+        rows = self.connection.execute(f"{_SELECT} {condition}", parameters).fetchall()
+        return _record(rows[0]) if rows else None
+
+    def get(self, batch_request_id: str) -> JobRecord:
+        """Look one job up; UnknownJobError when there is none of this id."""
+        job = self._one("WHERE batch_request_id = ?", [batch_request_id])
+        if job is None:
+            raise UnknownJobError(
+                f"There is no batch request {batch_request_id!r}.",
+                remedy="Use the batch_request_id that POST /v1/batches answered; GET /v1/batches lists them.",
+            )
+        return job
+
+    def newest(self, limit: int, phases: Sequence[Phase] | None) -> list[JobRecord]:
+        """List jobs, newest first, of these phases only if some are given."""
+        condition, parameters = "", list[Any]()
+        if phases is not None:
+            condition = "WHERE list_contains(?, phase)"
+            parameters.append([str(phase) for phase in phases])
+        rows = self.connection.execute(
+            f"{_SELECT} {condition} ORDER BY sequence DESC LIMIT ?", [*parameters, limit]
+        ).fetchall()
+        return [_record(row) for row in rows]
+
+    def oldest_live(self) -> JobRecord | None:
+        """Give the oldest job that is not finished."""
+        return self._one(f"WHERE phase NOT IN ({_FINAL}) ORDER BY sequence LIMIT 1", [])
+
+    def counts(self) -> dict[str, int]:
+        """Count jobs by phase."""
+        found = dict(
+            self.connection.execute("SELECT phase, count(*) FROM batch_jobs GROUP BY phase").fetchall()
+        )
+        return {str(phase): int(found.get(str(phase), 0)) for phase in Phase if phase is not Phase.PAUSED}
+
+    def by_key(self, idempotency_key: str, digest: str) -> JobRecord | None:
+        """Find the job of this key; JobConflictError when it was used for another request."""
+        job = self._one("WHERE idempotency_key = ?", [idempotency_key])
+        if job is not None and job.request_digest != digest:
+            raise JobConflictError(
+                f"The Idempotency-Key {idempotency_key!r} was used for another request "
+                f"(batch_request_id {job.batch_request_id}).",
+                remedy="Send a new key with a new request; repeat a key only with the very same request.",
+            )
+        return job
+
+    def submit(
+        self, request: JobRequest, bytes_total: int, idempotency_key: str | None, digest: str
+    ) -> JobRecord:
+        """Add a job; JobConflictError when a live one writes to its output or its key was used otherwise."""
+        with self.transaction() as connection:
+            if idempotency_key is not None and (job := self.by_key(idempotency_key, digest)) is not None:
+                return job
+            other = self._one(
+                f"WHERE output_filepath = ? AND phase NOT IN ({_FINAL})", [request.output_filepath]
+            )
+            if other is not None:
+                raise JobConflictError(
+                    f"The batch request {other.batch_request_id} already writes to"
+                    f" {request.output_filepath}.",
+                    remedy="Wait for it, cancel it, or name another output_filepath.",
+                )
+            now = utc_now()
+            last = connection.execute("SELECT coalesce(max(sequence), 0) FROM batch_jobs").fetchall()
+            job = JobRecord(
+                batch_request_id=str(uuid4()),
+                sequence=int(last[0][0]) + 1,
+                phase=Phase.QUEUED,
+                input_filepath=request.input_filepath,
+                output_filepath=request.output_filepath,
+                on_bad_row=request.on_bad_row,
+                overwrite=request.overwrite,
+                num_records_processed=0,
+                failed_rows=0,
+                bytes_done=0,
+                bytes_total=bytes_total,
+                paused_s=0.0,
+                pause_count=0,
+                running_s=0.0,
+                attempts=0,
+                cancel_requested=False,
+                model_version=None,
+                submitted_at=now,
+                started_at=None,
+                updated_at=now,
+                finished_at=None,
+                error=None,
+                error_line=None,
+                error_remedy=None,
+                idempotency_key=idempotency_key,
+                request_digest=digest,
+                checkpoint=None,
+            )
+            places = ", ".join("?" for _ in _COLUMNS)
+            connection.execute(
+                f"INSERT INTO batch_jobs ({', '.join(_COLUMNS)}) VALUES ({places})",  # noqa: S608
+                [getattr(job, column) for column in _COLUMNS],
+            )
+            self._add_event(
+                job, EventKind.SUBMITTED, f"{request.input_filepath} -> {request.output_filepath}"
+            )
+        return job
+
+    def _change(self, batch_request_id: str, **values: Any) -> JobRecord:
+        values["updated_at"] = utc_now()
+        assignments = ", ".join(f"{column} = ?" for column in values)
+        self.connection.execute(
+            f"UPDATE batch_jobs SET {assignments} WHERE batch_request_id = ?",  # noqa: S608 - our own names
+            [*values.values(), batch_request_id],
+        )
+        return self.get(batch_request_id)
+
+    def _add_event(self, job: JobRecord, kind: EventKind, message: str) -> None:
+        self.connection.execute(
+            "INSERT INTO batch_events VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                self._next_event,
+                job.batch_request_id,
+                utc_now(),
+                str(kind),
+                str(job.phase),
+                job.num_records_processed,
+                message,
+            ],
+        )
+        self._next_event += 1  # a gap after a rollback does no harm
+
+    def begin(self, batch_request_id: str, model_version: str) -> JobRecord:
+        """Note that an attempt starts; a finished job comes back unchanged."""
+        with self.transaction():
+            before = self.get(batch_request_id)
+            if before.phase.is_final:
+                return before
+            job = self._change(
+                batch_request_id,
+                phase=str(Phase.RUNNING),
+                attempts=before.attempts + 1,
+                model_version=model_version,
+                started_at=before.started_at or utc_now(),
+            )
+            if before.attempts:
+                message = f"attempt {job.attempts} goes on after row {job.num_records_processed}"
+                self._add_event(job, EventKind.RESUMED, message)
+            else:
+                self._add_event(job, EventKind.STARTED, f"model {model_version}")
+        return job
+
+    def progress(self, batch_request_id: str, progress: Progress) -> JobRecord:
+        """Note a checkpoint that is already durable in the files."""
+        with self.transaction():
+            return self._change(batch_request_id, **msgspec.structs.asdict(progress))
+
+    def stopped(self, batch_request_id: str) -> JobRecord:
+        """Note that the service stops in the middle of the job."""
+        with self.transaction():
+            job = self.get(batch_request_id)
+            self._add_event(job, EventKind.STOPPED, "the service stops; the job goes on at its next start")
+        return job
+
+    def finalizing(self, batch_request_id: str) -> JobRecord:
+        """Note that the output is about to be published; a job to be cancelled comes back unchanged."""
+        with self.transaction():
+            before = self.get(batch_request_id)
+            if before.cancel_requested:
+                return before
+            job = self._change(batch_request_id, phase=str(Phase.FINALIZING))
+            self._add_event(job, EventKind.FINALIZING, "all rows are written; publishing the output")
+        return job
+
+    def finish(
+        self,
+        batch_request_id: str,
+        phase: Phase,
+        error: str | None,
+        line: int | None,
+        remedy: str | None,
+    ) -> JobRecord:
+        """Note the end."""
+        with self.transaction():
+            job = self._change(
+                batch_request_id,
+                phase=str(phase),
+                error=error,
+                error_line=line,
+                error_remedy=remedy,
+                finished_at=utc_now(),
+            )
+            self._add_event(job, EventKind(phase.value.lower()), error or f"{job.num_records_processed} rows")
+        return job
+
+    def request_cancel(self, batch_request_id: str) -> JobRecord:
+        """Note that a job is to be cancelled, or cancel it; JobConflictError when it is too late."""
+        with self.transaction():
+            job = self.get(batch_request_id)
+            if job.phase.is_final or job.phase is Phase.FINALIZING:
+                state = "being published" if job.phase is Phase.FINALIZING else f"already {job.phase}"
+                raise JobConflictError(
+                    f"The batch request {batch_request_id} is {state} and cannot be cancelled.",
+                    remedy="Nothing is left to cancel; look at its status.",
+                )
+            if job.cancel_requested:
+                return job
+            if job.phase is Phase.QUEUED:
+                job = self._change(
+                    batch_request_id,
+                    cancel_requested=True,
+                    phase=str(Phase.CANCELLED),
+                    finished_at=utc_now(),
+                )
+                self._add_event(job, EventKind.CANCELLED, "cancelled before it started")
+                return job
+            job = self._change(batch_request_id, cancel_requested=True)
+            self._add_event(job, EventKind.CANCEL_REQUESTED, "")
+        return job
+
+
+def _record(row: Sequence[Any]) -> JobRecord:
+    return msgspec.convert(dict(zip(_COLUMNS, row, strict=True)), JobRecord)

@@ -1,0 +1,54 @@
+"""The growing file beside the output: what stood under its name before, and who holds it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from embup_core.batch.part_file import PartFile
+from embup_core.errors import JobConflictError, OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_new_part_file_leaves_the_content_of_another_name_alone(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.txt"
+    kept.write_text("precious")
+    part = tmp_path / "out.txt.part"
+    part.hardlink_to(kept)
+    new = PartFile.create(part)
+    new.append(b"row\n")
+    new.close()
+    assert kept.read_text() == "precious"
+    assert part.read_text() == "row\n"
+
+
+def test_a_live_part_file_is_not_replaced(tmp_path: Path) -> None:
+    part = tmp_path / "out.txt.part"
+    live = PartFile.create(part)
+    live.append(b"row\n")
+    with pytest.raises(JobConflictError, match="another batch is writing"):
+        PartFile.create(part)
+    assert part.read_text() == "row\n"
+    live.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.mkdir(), r"Is a directory\. Remove that folder"),
+        (lambda path: path.symlink_to(path.with_name("kept.txt")), r"symbolic links\. Remove that link"),
+        (os.mkfifo, r"is not a regular file\. Remove it"),
+    ],
+    ids=["folder", "link", "pipe"],
+)
+def test_what_is_no_regular_file_is_refused_with_a_remedy(tmp_path: Path, make: Any, message: str) -> None:
+    (tmp_path / "kept.txt").write_text("precious")
+    make(tmp_path / "out.txt.part")
+    with pytest.raises(OutputError, match=message):
+        PartFile.create(tmp_path / "out.txt.part")
+    assert (tmp_path / "kept.txt").read_text() == "precious"
+    assert os.path.lexists(tmp_path / "out.txt.part")
