@@ -71,9 +71,10 @@ def test_it_says_how_long_recovery_and_fit_took(
 
 
 def test_an_interrupted_training_ends_as_one_without_a_traceback(tmp_path: Path) -> None:
-    arguments = ["train", "--source", "sample:600", "--registry", tmp_path / "r", "--data", tmp_path / "d"]
+    embup = Path(sys.executable).with_name("embup")
+    places = ["--registry", str(tmp_path / "r"), "--data", str(tmp_path / "d")]
     with subprocess.Popen(
-        [Path(sys.executable).with_name("embup"), *arguments],
+        [str(embup), "train", "--source", "sample:600", *places],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
