@@ -21,6 +21,11 @@ A message says what was expected and what was found, with file, line and value; 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class EmbupError(Exception):
     """Base of the tree.
@@ -85,10 +90,15 @@ class BadRowError(InputError):
         What was expected and found, without the line number.
     raw
         The beginning of the offending text.
+    file
+        The file, as the caller named it; the message begins with it.
     """
 
-    def __init__(self, line: int, reason: str, raw: str = "", *, remedy: str = "") -> None:
-        super().__init__(f"line {line}: {reason}", remedy=remedy)
+    def __init__(
+        self, line: int, reason: str, raw: str = "", *, file: Path | str | None = None, remedy: str = ""
+    ) -> None:
+        place = f"line {line}" if file is None else f"{file}, line {line}"
+        super().__init__(f"{place}: {reason}", remedy=remedy)
         self.line = line
         self.reason = reason
         self.raw = raw

@@ -190,10 +190,10 @@ async def _events(batch_request_id: str, services: Services) -> AsyncIterator[Se
 
 
 def _resolved(data: BatchRequest, settings: ServingSettings) -> JobRequest:
-    roots = settings.batch_roots
+    roots, reserved = settings.batch_roots, settings.reserved_folders
     return JobRequest(
-        input_filepath=str(resolve_input(data.input_filepath, roots)),
-        output_filepath=str(resolve_output(data.output_filepath, roots, settings.reserved_folders)),
+        input_filepath=str(resolve_input(data.input_filepath, roots, reserved)),
+        output_filepath=str(resolve_output(data.output_filepath, roots, reserved)),
         on_bad_row=data.on_bad_row,
         overwrite=data.overwrite,
     )

@@ -60,8 +60,8 @@ _FAILED = (
         "status": "FAILED",
         "phase": "FAILED",
         "error": {
-            "detail": "line 13081: expected 32 numbers, found 31",
-            "remedy": "Correct the row, or ask for nans in its place.",
+            "detail": "/data/input.txt, line 13081: expected 32 numbers, found 31",
+            "remedy": "Correct the row, or ask for nans in its place (on_bad_row: nan).",
             "line": 13081,
         },
     }
@@ -205,9 +205,9 @@ PROBLEMS: dict[int, dict[str, Any]] = {
             "type": "/problems/bad-row",
             "title": "A row cannot be used",
             "status": 422,
-            "detail": "line 1: expected 32 numbers, found 31",
+            "detail": "/data/input.txt, line 1: expected 32 numbers, found 31",
             "instance": "/v1/batches",
-            "remedy": "Correct the row, or ask for nans in its place.",
+            "remedy": "Correct the row, or ask for nans in its place (on_bad_row: nan).",
             "line": 1,
         },
     },

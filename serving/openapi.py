@@ -55,8 +55,8 @@ be to those of the originals.
 * **Realtime**: `POST /v1/upsample`. A running batch is paused while a realtime request is in flight.
 * **Batches**: `POST /v1/batches` takes the paths of a text file in and a text file out, on the service's
   machine. Relative paths start at the first folder of `EMBUP_BATCH_ROOTS` (by default the data folder),
-  and every path must lie in one of those folders after links are followed, an output outside the folders
-  that hold the service's own state. The output appears when it is complete. Until then it grows beside its
+  and every path must lie in one of those folders after links are followed, outside the folders that hold
+  the service's own state. The output appears when it is complete. Until then it grows beside its
   place: names that end in `.part` and `.errors.jsonl` are reserved for that, and a file `<output>.part` or
   `<output>.errors.jsonl.part` that no running batch holds is removed when a batch to `<output>` starts.
 * **Errors** are problem+json (RFC 9457): `detail` says what was expected and found, `remedy` what to do.

@@ -9,10 +9,11 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, get_args
 
+import duckdb
 import msgspec
 import structlog
 from litestar import MediaType, Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, ValidationException
 
 from embup_core.errors import (
     ArtifactError,
@@ -20,6 +21,7 @@ from embup_core.errors import (
     EmbupError,
     InputError,
     JobConflictError,
+    JobError,
     NoArtifactError,
     OutputError,
     UnknownJobError,
@@ -35,12 +37,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("embup.serving")
 
+CLIENT_CLOSED_REQUEST = 499  # in no RFC, but what proxies write for it
+_CLIENT_LEFT = "client disconnected prematurely"  # Litestar has no class of its own for it
 PROBLEM_JSON = "application/problem+json"
 
 # The first class that fits decides: status, type, title.
 _DOMAIN: tuple[tuple[type[EmbupError], tuple[int, str, str]], ...] = (
     (UnknownJobError, (404, "unknown-batch-request", "No such batch request")),
     (JobConflictError, (409, "batch-conflict", "The batch request contradicts another one")),
+    (JobError, (503, "job-database", "The job database cannot be used")),
     (NoArtifactError, (503, "no-decoder", "No decoder is published yet")),
     (ArtifactError, (503, "invalid-decoder", "The published decoder cannot be used")),
     (BadRowError, (422, "bad-row", "A row cannot be used")),
@@ -142,7 +147,7 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
 
 def _on_domain_error(request: Request[Any, Any, Any], error: EmbupError) -> Response[bytes]:
     problem = domain_problem(error, request.url.path)
-    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR or problem.type == problem_type("job-database"):
         log.error("request failed", path=request.url.path, error=str(error))
     return problem_response(problem, {"Retry-After": "10"} if problem.status == 503 else None)
 
@@ -183,6 +188,9 @@ def _cause(error: BaseException) -> BaseException:
 
 def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     status = error.status_code
+    if isinstance(error, InternalServerException) and error.detail == _CLIENT_LEFT:
+        log.debug("the client left before its request was whole", path=request.url.path)
+        return Response(b"", status_code=CLIENT_CLOSED_REQUEST)  # nobody reads it; the metrics count it
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _on_unexpected(request, error)
     if status == HTTPStatus.BAD_REQUEST:
@@ -238,6 +246,27 @@ def _described(where: str, message: str) -> dict[str, str]:
     return {"where": f"body, field {place['name']}" if place else where, "message": message}
 
 
+def _on_database_error(request: Request[Any, Any, Any], error: duckdb.Error) -> Response[bytes]:
+    """Say that the disk of the job database refuses; any other error of the database is ours."""
+    reason = str(error).partition("\n")[0].rstrip(".")
+    # There is one connection, so that no commit fails for another transaction: it is the disk.
+    uncommitted = isinstance(error, duckdb.TransactionException) and "Failed to commit" in reason
+    if not uncommitted and not isinstance(error, duckdb.IOException | duckdb.FatalException):
+        return _on_unexpected(request, error)
+    log.error("the job database cannot be written", path=request.url.path, error=reason)
+    return problem_response(
+        Problem(
+            type=problem_type("job-database"),
+            title="The job database cannot be used",
+            status=503,
+            detail=f"The job database cannot be written: {reason}.",
+            instance=request.url.path,
+            remedy="Free space on the disk of the service's data folder, then send the request again.",
+        ),
+        {"Retry-After": "10"},
+    )
+
+
 def _on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     cause = _cause(error)
     if isinstance(cause, UnicodeDecodeError):
@@ -266,6 +295,7 @@ def exception_handlers() -> ExceptionHandlersMap:
         EmbupError: _on_domain_error,
         ProblemError: _on_problem,
         HTTPException: _on_http_exception,
+        duckdb.Error: _on_database_error,
         Exception: _on_unexpected,
     }
     return handlers

@@ -44,6 +44,7 @@ class RealtimePriority(ASGIMiddleware):
     def __init__(self, services: Services) -> None:
         self._gate = services.gate
         self._deadline_s = services.settings.realtime_deadline_s
+        self._max_body_bytes = services.settings.max_body_bytes
 
     def __deepcopy__(self, _: dict[int, Any]) -> Self:
         """Stay one: Litestar copies a router and what hangs on it, and a copied gate guards nothing."""
@@ -51,7 +52,19 @@ class RealtimePriority(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Wait for the body's first byte, then for the gate, then answer."""
-        first: ReceiveMessage | None = await receive()
+        if _announced_bytes(scope) > self._max_body_bytes:
+            await next_app(scope, receive, send)  # refused there without reading
+            return
+        first: ReceiveMessage | None
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                first = await receive()
+        except TimeoutError:
+            await self._refuse(scope, receive, send)
+            return
+        if first["type"] == "http.disconnect":
+            await next_app(scope, receive, send)  # it learns the same, and nobody needs the gate
+            return
         answering = False
 
         async def replay() -> ReceiveMessage:
@@ -73,18 +86,27 @@ class RealtimePriority(ASGIMiddleware):
             except TimeoutError:
                 if answering:  # a client that does not read: the connection is all that can be ended
                     raise
-                response = problem_response(
-                    Problem(
-                        type=problem_type("too-slow"),
-                        title="The request took too long",
-                        status=408,
-                        detail=f"The request was not read and answered within {self._deadline_s:g} s.",
-                        instance=scope["path"],
-                        remedy="Send the body at once; split large requests.",
-                    )
-                )
-                request: Request[Any, Any, Any] = Request(scope)
-                await response.to_asgi_response(app=None, request=request)(scope, receive, send)
+                await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = problem_response(
+            Problem(
+                type=problem_type("too-slow"),
+                title="The request took too long",
+                status=408,
+                detail=f"The request was not read and answered within {self._deadline_s:g} s.",
+                instance=scope["path"],
+                remedy="Send the body at once; split large requests.",
+            ),
+            {"Connection": "close"},  # what may still come of the body is no request
+        )
+        request: Request[Any, Any, Any] = Request(scope)
+        await response.to_asgi_response(app=None, request=request)(scope, receive, send)
+
+
+def _announced_bytes(scope: Scope) -> int:
+    found = dict(scope["headers"]).get(b"content-length", b"")
+    return int(found) if found.isdigit() else 0
 
 
 class RealtimeController(Controller):

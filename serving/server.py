@@ -8,11 +8,14 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 import uvicorn
+from litestar.enums import ScopeType
 
 from embup_core.errors import EmbupError, JobError
 from serving.logs import AccessLog, configure_logging
+from serving.problems import PROBLEM_JSON, Problem, problem_type
 from serving.services import Services
 from serving.threads import limit_math_threads
 from serving.wiring import assemble
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from litestar.types import ASGIApp
+    from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
     from serving.settings import ServingSettings
 
@@ -53,6 +56,7 @@ def run_server(settings: ServingSettings, *, port_file: Path | None = None) -> N
     listening = _listen(settings.host, settings.port)
     services = Services(settings)
     app: ASGIApp = assemble(services)
+    app = CutOff(app)
     if settings.access_log:
         app = AccessLog(app)
     config = uvicorn.Config(
@@ -76,6 +80,57 @@ def run_server(settings: ServingSettings, *, port_file: Path | None = None) -> N
             port_file.unlink(missing_ok=True)
     if server.start_failure is not None:
         raise server.start_failure
+
+
+class CutOff:
+    """Answers requests that are cut off because the service stops and their time is over.
+
+    uvicorn cancels them, and takes what comes out of that for a fault of the application.
+
+    Parameters
+    ----------
+    app
+        The application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request through; answer 503 when it is cancelled before its answer began."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        answering = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        except asyncio.CancelledError:
+            log.info("a request was cut off by the stop", method=scope["method"], path=scope["path"])
+            if answering:
+                return
+            problem = Problem(
+                type=problem_type("stopping"),
+                title="The service is stopping",
+                status=503,
+                detail="The service is stopping, and the request was not whole in the time it had left.",
+                instance=scope["path"],
+                remedy="Send it again once the service is back.",
+            )
+            body = msgspec.json.encode(problem)
+            headers = [
+                (b"content-type", PROBLEM_JSON.encode()),
+                (b"content-length", str(len(body)).encode()),
+                (b"retry-after", b"10"),
+                (b"connection", b"close"),
+            ]
+            await send({"type": "http.response.start", "status": 503, "headers": headers})
+            await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 class _Server(uvicorn.Server):

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from embup_core.batch import DEFAULT_CHUNK_ROWS
 from embup_core.settings_table import PREFIX, markdown_settings
 
 # What the service and the training pipeline keep in the data folder.
@@ -38,7 +39,7 @@ class ServingSettings(BaseSettings):
         ),
     )
     chunk_rows: int = Field(
-        default=16,
+        default=DEFAULT_CHUNK_ROWS,
         ge=2,
         le=4096,
         description="Rows of one slice of batch work; a realtime request waits for at most one slice.",
@@ -99,7 +100,7 @@ class ServingSettings(BaseSettings):
 
     @property
     def reserved_folders(self) -> tuple[Path, ...]:
-        """Folders of the service's own state, where no batch may write though they lie under a root."""
+        """Folders of the service's own state, where no batch may read or write even under a root."""
         return (self.registry, *(self.data / name for name in OWN_FOLDERS))
 
     @field_validator("batch_roots", mode="before")

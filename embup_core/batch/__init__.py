@@ -10,9 +10,10 @@ from embup_core.batch.driver import run_to_completion
 from embup_core.batch.publication import finish_publication
 from embup_core.batch.request import InputFacts, check_request
 from embup_core.batch.run import BatchRun, RowUpsampler, discard_part_files
-from embup_core.batch.spec import BatchSpec
+from embup_core.batch.spec import DEFAULT_CHUNK_ROWS, BatchSpec
 
 __all__ = [
+    "DEFAULT_CHUNK_ROWS",
     "BatchRun",
     "BatchSpec",
     "Checkpoint",

@@ -128,10 +128,12 @@ class PartFile:
         Raises
         ------
         OutputError
-            No space, over quota, read-only, broken disk …
+            No space, over quota, read-only, broken disk …, or somebody else changed the file's size.
         """
         rest = memoryview(data).cast("B")
         offset = self.size_bytes
+        # Before the write: one behind the end of a cut file would fill the gap with NUL bytes.
+        self._require_own_size()
         try:
             while rest:
                 written_bytes = os.pwrite(self._descriptor, rest, offset)
@@ -151,8 +153,10 @@ class PartFile:
         Raises
         ------
         OutputError
-            It could not be brought there; what was appended since the last sync may be lost.
+            It could not be brought there, what was appended since the last sync may be lost; or somebody else
+            changed the file's size.
         """
+        self._require_own_size()
         try:
             os.fdatasync(self._descriptor)
             # Nobody here reads it again: gigabytes of output must not push the model's memory, or other
@@ -162,6 +166,16 @@ class PartFile:
         except OSError as error:
             raise output_error(self.path, error) from error
         self._uncached_to = self.size_bytes
+
+    def _require_own_size(self) -> None:
+        found_bytes = os.fstat(self._descriptor).st_size
+        if found_bytes != self.size_bytes:
+            what = "cut" if found_bytes < self.size_bytes else "written to"
+            raise OutputError(
+                f"{self.path} was {what} by somebody else: expected {self.size_bytes} bytes,"
+                f" found {found_bytes}.",
+                remedy="Keep others from that file and start the batch anew.",
+            )
 
     def close(self) -> None:
         """Let go of the file and keep it; again is harmless."""

@@ -72,6 +72,14 @@ def check_request(spec: BatchSpec, *, dims: int = 32, output_dims: int = 1536) -
     return facts
 
 
+def bad_row(spec: BatchSpec, line: int, reason: str, raw: str = "") -> BadRowError:
+    """Return the error for a row that ends the batch."""
+    remedy = "Correct the row, or ask for nans in its place (on_bad_row: nan)."
+    if spec.on_bad_row == "nan":
+        remedy = "Write one row a line, its values separated by commas."
+    return BadRowError(line, reason, raw, file=spec.input_path, remedy=remedy)
+
+
 def require_apart(spec: BatchSpec, input_status: os.stat_result) -> None:
     """Check that no file the batch writes is the one it reads, under this or another name.
 
@@ -148,8 +156,8 @@ def _mean_row_bytes(spec: BatchSpec, descriptor: int, dims: int) -> float:
     # One row a chunk: the first refused row ends it, however long the ones after are.
     for chunk in RowReader(descriptor, dims=dims, chunk_rows=1):
         if not len(chunk.rows):
-            refusals.append(BadRowError(chunk.first_line, f"longer than {MAX_LINE_BYTES} bytes"))
-        refusals.extend(BadRowError(bad.line, bad.reason, bad.raw) for bad in chunk.bad)
+            refusals.append(bad_row(spec, chunk.first_line, f"longer than {MAX_LINE_BYTES} bytes"))
+        refusals.extend(bad_row(spec, bad.line, bad.reason, bad.raw) for bad in chunk.bad)
         if refusals and spec.on_bad_row == "fail":
             raise refusals[0]
         rows += 1

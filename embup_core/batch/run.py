@@ -20,8 +20,9 @@ from embup_core.batch.publication import (
     remove_file,
     sync_output_folder,
 )
-from embup_core.batch.request import require_apart, require_free_name, require_writable
-from embup_core.errors import BadRowError, InputFileError, JobConflictError
+from embup_core.batch.request import bad_row, require_apart, require_free_name, require_writable
+from embup_core.batch.spec import DEFAULT_CHUNK_ROWS
+from embup_core.errors import InputFileError, JobConflictError
 from embup_core.text.formatter import format_nan_row, format_rows
 from embup_core.text.parser import RAW_CHARACTERS, BadRow
 from embup_core.text.reader import Chunk, RowReader
@@ -92,7 +93,7 @@ class BatchRun:
         upsampler: RowUpsampler,
         *,
         checkpoint: Checkpoint | None = None,
-        chunk_rows: int = 64,
+        chunk_rows: int = DEFAULT_CHUNK_ROWS,
     ) -> None:
         if chunk_rows < 1:
             raise ValueError(f"expected chunk_rows of at least 1, found {chunk_rows}")
@@ -214,9 +215,7 @@ class BatchRun:
         if chunk is not None:
             if chunk.bad and self._spec.on_bad_row == "fail":
                 bad = chunk.bad[0]
-                raise BadRowError(
-                    bad.line, bad.reason, bad.raw, remedy="Correct the row, or ask for nans in its place."
-                )
+                raise bad_row(self._spec, bad.line, bad.reason, bad.raw)
             self._write(output, chunk)
         self._broken = False
         return not self._reader.exhausted
@@ -329,12 +328,8 @@ class BatchRun:
         # Escapes take up to six bytes a character.
         head = self._errors.read_head(8 * RAW_CHARACTERS).partition(b"\n")[0]
         first = msgspec.json.decode(head)
-        raise BadRowError(
-            first["line"],
-            f"{first['reason']}; none of the {self._rows} rows can be used",
-            first["raw"],
-            remedy="Write one row a line, its values separated by commas.",
-        )
+        reason = f"{first['reason']}; none of the {self._rows} rows can be used"
+        raise bad_row(self._spec, first["line"], reason, first["raw"])
 
     def _write(self, output: PartFile, chunk: Chunk) -> None:
         """Append the chunk's answer, then count it."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from embup_core.errors import InputFileError, OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# The last bits of a row depend on how many are decoded at once: with one number for all who run batches, the
+# same file and model give the same bytes. Small, because a realtime request waits for one chunk.
+DEFAULT_CHUNK_ROWS: Final = 16
 
 BadRowPolicy = Literal["fail", "nan"]
 

@@ -6,6 +6,8 @@ database leaves a file that never opens again.
 
 from __future__ import annotations
 
+import fcntl
+import os
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -58,6 +60,37 @@ CREATE TABLE batch_events (
 );
 CREATE TABLE schema_version (version INTEGER NOT NULL);
 """
+
+
+def lock_database(path: Path) -> int:
+    """Keep other services from the database at a path, until the descriptor that this returns is closed.
+
+    DuckDB's own lock is not enough: the kernel drops it as soon as this process closes any other descriptor
+    of the file. This one is of a file beside it and goes with its own descriptor only.
+
+    Raises
+    ------
+    JobError
+        Another process holds the lock, or the folder cannot be written.
+    """
+    lock = path.with_name("lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise JobError(
+            f"The job database {path} cannot be opened: {error}.",
+            remedy="Check that the folder exists and that this user may write to it.",
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise JobError(
+            f"The job database {path} is held by another process: {lock} is locked.",
+            remedy="Stop the other service, or give this one a data folder of its own.",
+        ) from error
+    return descriptor
 
 
 def open_database(path: Path) -> duckdb.DuckDBPyConnection:

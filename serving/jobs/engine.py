@@ -164,7 +164,7 @@ class BatchEngine:
             remove = partial(discard_part_files, spec, checkpoint)
             await self._end(job_id, Phase.FAILED, remove, NoArtifactError(reason))
             return True
-        self.live = LiveJob(job_id, paused_s=job.paused_s, pause_count=job.pause_count)
+        self.live = LiveJob(job_id, ended_pauses_s=job.paused_s, pause_count=job.pause_count)
         try:
             await self._attempt(job, spec, upsampler, checkpoint)
         finally:
@@ -265,14 +265,10 @@ class BatchEngine:
 
     async def _turn(self, run: BatchRun, live: LiveJob) -> bool:
         """Hold the gate for some slices; False when the input is exhausted."""
-        asked = time.perf_counter()
-        live.paused = not self._gate.free_for_batch
-        if live.paused:
-            live.pause_count += 1
+        if not self._gate.free_for_batch:
+            live.pause()
         async with self._gate.batch() as lease:
-            if live.paused:
-                live.paused_s += time.perf_counter() - asked
-                live.paused = False
+            live.go_on()
             rows = run.rows
             more = await self._in_thread(partial(_slices, run, lease, self._settings.slice_budget_ms / 1e3))
             self.rows_total += run.rows - rows

@@ -10,6 +10,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+import duckdb
 import structlog
 
 from serving.jobs.model import Phase
@@ -78,6 +79,9 @@ class HistoryPublisher:
             started = time.perf_counter()
             try:
                 await self.publish()
+            except (OSError, duckdb.IOException) as error:
+                reason = str(error).partition("\n")[0]
+                log.error("the history could not be published", error=reason)  # noqa: TRY400 - the disk's fault
             except Exception:
                 # History is a copy: the service goes on without a fresh one, until the next change.
                 log.exception("the history could not be published")

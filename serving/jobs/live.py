@@ -18,11 +18,32 @@ class LiveJob(msgspec.Struct):
 
     batch_request_id: str
     cancelled: bool = False
-    paused: bool = False
-    paused_s: float = 0.0
+    ended_pauses_s: float = 0.0
     pause_count: int = 0
+    paused_since: float | None = None
     rows_per_second: float | None = None
     bytes_per_second: float | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits for realtime requests."""
+        return self.paused_since is not None
+
+    @property
+    def paused_s(self) -> float:
+        """Seconds of all pauses, the one that lasts included."""
+        since = self.paused_since
+        return self.ended_pauses_s + (0.0 if since is None else time.perf_counter() - since)
+
+    def pause(self) -> None:
+        """Begin a pause."""
+        self.paused_since = time.perf_counter()
+        self.pause_count += 1
+
+    def go_on(self) -> None:
+        """End the pause, if there is one."""
+        self.ended_pauses_s = self.paused_s
+        self.paused_since = None
 
 
 class AttemptClock:

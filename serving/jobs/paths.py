@@ -11,16 +11,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def resolve_input(given: str, roots: Sequence[Path]) -> Path:
+def resolve_input(given: str, roots: Sequence[Path], reserved: Sequence[Path] = ()) -> Path:
     """Find the file that a client means by `input_filepath`; a relative path starts at the first root.
 
     Raises
     ------
     InputFileError
-        It is no path, or lies outside every root.
+        It is no path, lies outside every root, or lies in a folder of the service's own state.
     """
     try:
-        return _confined(_absolute(given, roots[0]).resolve(), given, roots)
+        path = _confined(_absolute(given, roots[0]).resolve(), given, roots)
+        return _not_reserved(path, reserved)
     except (_RefusedError, OSError, RuntimeError, ValueError) as error:
         raise InputFileError(f"input_filepath {given!r}: {error}.", remedy=_remedy(roots)) from error
 
@@ -60,7 +61,7 @@ def require_unmoved(
     found = resolve_output(str(output_path), roots, reserved)
     if found != output_path:
         raise OutputError(f"output_filepath {str(output_path)!r}: {_moved(found)}.", remedy=_SUBMIT_AGAIN)
-    found = resolve_input(str(input_path), roots)
+    found = resolve_input(str(input_path), roots, reserved)
     if found != input_path:
         raise InputFileError(f"input_filepath {str(input_path)!r}: {_moved(found)}.", remedy=_SUBMIT_AGAIN)
 

@@ -67,8 +67,9 @@ class JobStore:
         def work() -> T:
             try:
                 return function(self._tables, *args, **kwargs)
-            except duckdb.FatalException:
-                log.exception("the job database became unusable; opening it again")
+            except duckdb.FatalException as error:
+                reason = str(error).partition("\n")[0]
+                log.warning("the job database became unusable; opening it again", error=reason)
                 self._tables.reopen()
                 return function(self._tables, *args, **kwargs)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ import duckdb
 import msgspec
 
 from embup_core.errors import JobConflictError, JobError, UnknownJobError
-from serving.jobs.database import open_database
+from serving.jobs.database import lock_database, open_database
 from serving.jobs.model import FINAL_PHASES, EventKind, JobRecord, JobRequest, Phase, Progress, utc_now
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class JobTables:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._lock: int | None = None
         self._next_event = 1
 
     def open(self) -> None:
@@ -51,15 +53,29 @@ class JobTables:
         """
         if self._connection is not None:
             return
-        self._connection = open_database(self.path)
+        if self._lock is None:
+            self._lock = lock_database(self.path)
+        try:
+            self._connection = open_database(self.path)
+        except BaseException:
+            self._unlock()
+            raise
         last = self.connection.execute("SELECT coalesce(max(event_id), 0) FROM batch_events").fetchall()
         self._next_event = int(last[0][0]) + 1
 
     def close(self) -> None:
         """Write everything into the one file and let go of it; again is harmless."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        try:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+        finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def reopen(self) -> None:
         """Close a database that became unusable, and open it again; what was acknowledged is still in it."""

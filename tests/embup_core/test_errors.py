@@ -25,3 +25,9 @@ def test_a_bad_row_names_its_line() -> None:
     error = errors.BadRowError(17, "expected 32 numbers, found 31", "0.1,0.2")
     assert str(error) == "line 17: expected 32 numbers, found 31"
     assert (error.line, error.raw) == (17, "0.1,0.2")
+
+
+def test_a_bad_row_of_a_named_file_says_which() -> None:
+    error = errors.BadRowError(4, "expected 32 numbers, found 3", file="in.txt", remedy="Correct it.")
+    assert str(error) == "in.txt, line 4: expected 32 numbers, found 3 Correct it."
+    assert (error.line, error.reason) == (4, "expected 32 numbers, found 3")

@@ -116,8 +116,8 @@ def test_a_bad_row_in_the_middle_fails_the_batch_and_publishes_nothing(shared_se
     final = shared_service.final(job)
     assert (final["status"], final["phase"]) == ("FAILED", "FAILED")
     assert final["error"]["line"] == 417
-    assert "line 417: expected 32 numbers, found 31" in final["error"]["detail"]
-    assert final["error"]["remedy"]
+    assert final["error"]["detail"] == f"{source}, line 417: expected 32 numbers, found 31"
+    assert "on_bad_row: nan" in final["error"]["remedy"]
     assert set(shared_service.data.iterdir()) == before
 
 
@@ -167,6 +167,8 @@ def test_what_can_be_known_at_once_is_refused_at_once(
         ({"input_filepath": good, "output_filepath": "/etc/embup.txt"}, "outside"),
         ({"input_filepath": "a\0b", "output_filepath": out}, "NUL"),
         ({"input_filepath": "", "output_filepath": out}, "found nothing"),
+        ({"input_filepath": "jobs/jobs.duckdb", "output_filepath": out}, "the service's own state"),
+        ({"input_filepath": str(data / "history" / "x.txt"), "output_filepath": out}, "own state"),
         ({"input_filepath": good, "output_filepath": "o" * 300}, "too long"),
     ]
     for body, said in cases:

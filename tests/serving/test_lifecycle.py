@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import resource
 import shutil
 import signal
 import threading
@@ -17,7 +18,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from embup_core.batch import BatchRun, BatchSpec
+from embup_core.batch import BatchRun, BatchSpec, run_to_completion
 from embup_core.registry import Registry
 from serving.jobs.model import Phase, Progress
 from serving.jobs.store import JobStore
@@ -200,6 +201,8 @@ def test_a_held_gate_shows_as_paused_and_health_does_not_wait_for_it(serve: Call
         yield body[:10]
         held = service.until(lambda: service.status(job)["phase"] == "PAUSED" and service.status(job))
         assert held["status"] == "IN PROGRESS"
+        time.sleep(0.2)
+        assert service.status(job)["paused_s"] >= held["paused_s"] + 0.2, "a pause counts while it lasts"
         for path in ("/health/live", "/health/ready", "/metrics", "/v1/batches", "/v1/models", "/"):
             assert service.http.get(path, timeout=5).status_code == 200
         yield body[10:]
@@ -340,6 +343,60 @@ def test_a_second_service_on_the_same_data_is_refused(serve: Callable[..., Any])
         type(service)(service.registry, service.data, **service.settings)
     assert service.http.get("/health/live").status_code == 200
     assert service.process.poll() is None
+
+
+def test_the_job_database_stays_locked_when_the_service_closes_its_file(serve: Callable[..., Any]) -> None:
+    """The kernel drops DuckDB's lock when its holder closes any other descriptor of the file."""
+    service = serve()
+    linked = service.data / "linked.txt"
+    linked.hardlink_to(service.data / "jobs" / "jobs.duckdb")
+    for source in ("jobs/jobs.duckdb", "linked.txt"):
+        answer = service.http.post(
+            "/v1/batches", json={"input_filepath": source, "output_filepath": "out.txt"}
+        )
+        assert answer.status_code == 422
+    with pytest.raises(AssertionError, match="is held by another process"):
+        type(service)(service.registry, service.data, **service.settings)
+    service.restart(signal.SIGKILL)
+    assert service.http.get("/health/live").status_code == 200, "a kill leaves no lock behind"
+
+
+def test_service_and_command_write_the_same_bytes(
+    serve: Callable[..., Any], upsampler: Upsampler, tmp_path: Path
+) -> None:
+    """Neither is told how many rows to decode at once."""
+    service = serve()
+    source = service.write_input("in.txt", 200)
+    assert service.final(service.submit(source, "out.txt"))["phase"] == "COMPLETED"
+    run_to_completion(BatchRun(BatchSpec(source, tmp_path / "own.txt"), upsampler))
+    assert digest(service.data / "out.txt") == digest(tmp_path / "own.txt")
+
+
+def test_a_full_disk_of_the_job_database_is_told_in_one_line(
+    serve: Callable[..., Any], check: Callable[..., Any]
+) -> None:
+    """The limit on file sizes stands for the full disk: both refuse the write to the database's log."""
+    service = serve()
+    source = service.write_input("in.txt", 3)
+    unlimited = resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE)
+    wal = service.data / "jobs" / "jobs.duckdb.wal"
+    assert service.final(service.submit(source, "first.txt"))["phase"] == "COMPLETED"
+    before = service.log.read_text()
+    limit = (max(wal.stat().st_size, len(before) + 2000), unlimited[1])
+    resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, limit)
+    wanted = {"input_filepath": str(source), "output_filepath": "refused.txt"}
+    problem = check(service.http.post("/v1/batches", json=wanted), 503)
+    resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, unlimited)
+    assert problem["type"] == "/problems/job-database"
+    assert "The job database cannot be written: " in problem["detail"]
+    assert "Free space" in problem["remedy"]
+    said = service.log.read_text()[len(before) :]
+    assert "Traceback" not in said
+    assert said.count("the job database cannot be written") == 1, said
+    assert service.final(service.submit(source, "second.txt"))["phase"] == "COMPLETED"
+    service.restart(signal.SIGKILL)
+    outputs = [entry["output_filepath"] for entry in service.http.get("/v1/batches").json()["batches"]]
+    assert outputs == [str(service.data / "second.txt"), str(service.data / "first.txt")]
 
 
 def test_a_port_in_use_is_refused(serve: Callable[..., Any]) -> None:

@@ -52,3 +52,14 @@ def test_what_is_no_regular_file_is_refused_with_a_remedy(tmp_path: Path, make: 
         PartFile.create(tmp_path / "out.txt.part")
     assert (tmp_path / "kept.txt").read_text() == "precious"
     assert os.path.lexists(tmp_path / "out.txt.part")
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_part_file_that_somebody_else_cuts_is_noticed(tmp_path: Path, again: bool) -> None:
+    """A write behind its end would fill the gap with NUL bytes and make the size right again."""
+    part = PartFile.create(tmp_path / "out.txt.part")
+    part.append(b"row\n" * 100)
+    os.truncate(part.path, 10)
+    with pytest.raises(OutputError, match=r"was cut by somebody else: expected 400 bytes, found 10\."):
+        part.append(b"row\n") if again else part.sync()
+    part.close()

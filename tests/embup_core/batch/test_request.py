@@ -63,11 +63,11 @@ def test_inputs_that_are_no_files_of_rows(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (GOOD[4:], "line 1: expected 32 numbers, found 31"),
-        (GOOD + ",0.5", "line 1: expected 32 numbers, found 33"),
-        ("a" + GOOD, "line 1: value 1: 'a0.5' is not a number"),
-        ("1" * 5_000_000, "line 1: longer than 65536 bytes"),
-        ("1" * 70_000, "line 1: longer than 65536 bytes"),
+        (GOOD[4:], "expected 32 numbers, found 31"),
+        (GOOD + ",0.5", "expected 32 numbers, found 33"),
+        ("a" + GOOD, "value 1: 'a0.5' is not a number"),
+        ("1" * 5_000_000, "longer than 65536 bytes"),
+        ("1" * 70_000, "longer than 65536 bytes"),
     ],
     ids=["31 values", "33 values", "text", "a line of megabytes", "a long line"],
 )
@@ -80,7 +80,11 @@ def test_a_wrong_first_row_is_refused_at_once(
     spec.input_path.write_text(f"{text}\n{text}\n")
     with pytest.raises(BadRowError) as caught:
         check_request(spec)
-    assert caught.value.message == reason
+    assert caught.value.message == f"{spec.input_path}, line 1: {reason}"
+    assert (caught.value.line, caught.value.reason) == (1, reason)
+    assert caught.value.remedy.startswith(
+        "Correct the row" if on_bad_row == "fail" else "Write one row a line"
+    )
 
 
 def test_under_nan_a_wrong_first_row_may_be_one_of_many(write_rows: WriteRows) -> None:

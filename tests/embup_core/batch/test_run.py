@@ -63,8 +63,8 @@ def test_a_real_decoder_answers_with_unit_rows(tmp_path: Path, upsampler: Upsamp
 
 def test_the_decoder_never_sees_one_row(write_rows: WriteRows, random_map: RandomMapUpsampler) -> None:
     """A one-row product differs in its last bits from the same row in a larger one."""
-    run_to_completion(BatchRun(write_rows(65), random_map))
-    assert random_map.row_counts == [64, 2]
+    run_to_completion(BatchRun(write_rows(33), random_map))
+    assert random_map.row_counts == [16, 16, 2]
 
 
 def test_a_row_s_neighbours_do_not_change_its_bytes(
@@ -85,9 +85,11 @@ def test_under_fail_the_first_bad_row_ends_the_batch(
     write_rows: WriteRows, random_map: RandomMapUpsampler
 ) -> None:
     spec = write_rows(200, {70: GOOD + ",1", 90: "x"})
-    with pytest.raises(BadRowError, match=r"^line 70: expected 32 numbers, found 33") as caught:
+    with pytest.raises(BadRowError, match=r"in\.txt, line 70: expected 32 numbers, found 33") as caught:
         run_to_completion(BatchRun(spec, random_map))
     assert (caught.value.line, caught.value.raw) == (70, GOOD + ",1")
+    assert caught.value.message.startswith(f"{spec.input_path}, ")
+    assert "on_bad_row: nan" in caught.value.remedy
     assert folder_names(spec) == {"in.txt"}
 
 
@@ -114,7 +116,7 @@ def test_under_nan_bad_rows_are_answered_and_reported(
 
 def test_no_usable_row_is_never_published(write_rows: WriteRows, random_map: RandomMapUpsampler) -> None:
     spec = write_rows(100, dict.fromkeys(range(1, 101), "é\x01" * 900), on_bad_row="nan")
-    with pytest.raises(BadRowError, match=r"line 1: .*none of the 100 rows can be used"):
+    with pytest.raises(BadRowError, match=r"in\.txt, line 1: .*none of the 100 rows can be used"):
         run_to_completion(BatchRun(spec, random_map))
     assert folder_names(spec) == {"in.txt"}
 
@@ -263,7 +265,7 @@ def test_a_checkpoint_is_plain_json(write_rows: WriteRows, random_map: RandomMap
         checkpoint = run.sync()
     assert Checkpoint.from_json(json.loads(json.dumps(checkpoint.to_json()))) == checkpoint
     assert msgspec.json.decode(msgspec.json.encode(checkpoint), type=Checkpoint) == checkpoint
-    assert checkpoint.rows == 64
+    assert checkpoint.rows == 16
     assert checkpoint.failed_rows == 1
 
 
@@ -310,7 +312,7 @@ def test_progress_and_checkpoints_are_told(write_rows: WriteRows, random_map: Ra
     seen: list[int] = []
     kept: list[Checkpoint] = []
     run_to_completion(
-        BatchRun(write_rows(200), random_map),
+        BatchRun(write_rows(200), random_map, chunk_rows=64),
         checkpoint_every_s=0,
         on_progress=lambda run: seen.append(run.rows),
         on_checkpoint=kept.append,
