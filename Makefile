@@ -77,14 +77,15 @@ dev: $(STAMP) ## Dagster UI and the service on one data folder [DAGSTER_PORT=300
 	@echo "Ctrl-C stops both."
 	@# Job control gives each server a process group of its own. Without it the shell would start them deaf to
 	@# SIGINT, which Dagster takes as a wish to be deaf to SIGTERM too. So Ctrl-C reaches this shell alone, and
-	@# it passes it on, once. When either server ends by itself, the other is stopped too.
+	@# it passes it on, once. Who started make may be deaf to SIGINT already, hence env. When either server ends
+	@# by itself, the other is stopped too.
 	@set -m; \
 	stop() { trap '' INT TERM; kill -TERM $$dagster $$service 2>/dev/null; wait; }; \
 	trap 'stop; exit 0' INT TERM; \
 	home=$$($(BIN)/python -m pipelines.instance '$(DATA)') || exit 1; \
 	export EMBUP_DATA='$(abspath $(DATA))' EMBUP_REGISTRY='$(abspath $(DATA))/registry'; \
 	export EMBUP_SERVICE_URL='http://127.0.0.1:$(SERVICE_PORT)'; \
-	DAGSTER_HOME="$$home" $(BIN)/dagster dev -w workspace.yaml -p $(DAGSTER_PORT) & dagster=$$!; \
+	DAGSTER_HOME="$$home" env --default-signal=INT $(BIN)/dagster dev -w workspace.yaml -p $(DAGSTER_PORT) & dagster=$$!; \
 	$(BIN)/embup serve --port $(SERVICE_PORT) & service=$$!; \
 	wait -n; code=$$?; stop; exit $$code
 

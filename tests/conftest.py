@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -64,6 +65,12 @@ def registry(
 def upsampler(registry: Registry) -> Upsampler:
     """The published decoder, loaded."""
     return registry.load()
+
+
+def pytest_configure() -> None:
+    """Hear SIGINT even where the tests were started in the background: children inherit deafness."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 PublishAnother: TypeAlias = "Callable[[Registry, int], str]"
