@@ -78,9 +78,10 @@ dev: $(STAMP) ## Dagster UI and the service on one data folder [DAGSTER_PORT=300
 	@# Job control gives each server a process group of its own. Without it the shell would start them deaf to
 	@# SIGINT, which Dagster takes as a wish to be deaf to SIGTERM too. So Ctrl-C reaches this shell alone, and
 	@# it passes it on, once. Who started make may be deaf to SIGINT already, hence env. When either server ends
-	@# by itself, the other is stopped too.
+	@# by itself, the other is stopped too. A training that Dagster runs outlives it unless its group is told.
 	@set -m; \
-	stop() { trap '' INT TERM; kill -TERM $$dagster $$service 2>/dev/null; wait; }; \
+	stop() { trap '' INT TERM; kill -TERM $$dagster $$service 2>/dev/null; wait; \
+	  kill -TERM -- -$$dagster 2>/dev/null && sleep 5 && kill -KILL -- -$$dagster 2>/dev/null; true; }; \
 	trap 'stop; exit 0' INT TERM; \
 	home=$$($(BIN)/python -m pipelines.instance '$(DATA)') || exit 1; \
 	export EMBUP_DATA='$(abspath $(DATA))' EMBUP_REGISTRY='$(abspath $(DATA))/registry'; \
