@@ -147,7 +147,7 @@ PROBLEMS: dict[int, dict[str, Any]] = {
             "status": 400,
             "detail": "embedding: expected 32 numbers, found 31.",
             "instance": "/v1/upsample",
-            "remedy": "Send exactly 32 numbers a row, 1 to 256 rows; larger sets go through POST /v1/batches.",
+            "remedy": "Send exactly 32 numbers a row, 1 to 256 rows; larger sets through POST /v1/batches.",
         },
     },
     404: {

@@ -168,7 +168,7 @@ def _shape_problem(detail: str) -> ProblemError:
         "malformed-request",
         "The request cannot be understood",
         detail,
-        remedy="Send exactly 32 numbers a row, 1 to 256 rows; larger sets go through POST /v1/batches.",
+        remedy="Send exactly 32 numbers a row, 1 to 256 rows; larger sets through POST /v1/batches.",
     )
 
 
