@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import random
 import statistics
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +29,6 @@ ROWS = 64
 LONG_DIMS = 1536
 SHORT_DIMS = 32
 PARSES_A_ROUND = 10
-WATCHED_S = 0.5
-NAP_S = 0.0005
 
 Rivals = dict[str, "Callable[[], object]"]
 
@@ -124,26 +121,6 @@ def parsers(block: bytes) -> Rivals:
     }
 
 
-def wake_up_delay_s(work: Callable[[], object]) -> float:
-    """99th percentile of how late another thread wakes up while one thread works without a pause."""
-    stop = threading.Event()
-
-    def keep_working() -> None:
-        while not stop.is_set():
-            work()
-
-    worker = threading.Thread(target=keep_working)
-    worker.start()
-    late_s = []
-    end = time.perf_counter() + WATCHED_S
-    while (start := time.perf_counter()) < end:
-        time.sleep(NAP_S)
-        late_s.append(time.perf_counter() - start - NAP_S)
-    stop.set()
-    worker.join()
-    return float(np.percentile(late_s, 99))
-
-
 def print_ratios(title: str, medians: dict[str, float]) -> None:
     """Print how many times the time of the first rival each other takes."""
     ours, *others = medians
@@ -165,13 +142,10 @@ def main() -> None:
         np.savetxt(text, unit_rows(ROWS, SHORT_DIMS), fmt=number_format, delimiter=",")
         rivals = parsers(text.getvalue())
         medians = medians_s(rivals, PARSES_A_ROUND)
-        print(
-            f"parse {ROWS} x {SHORT_DIMS} of {number_format}, one call; another thread wakes up late by (p99)"
-        )
+        print(f"parse {ROWS} x {SHORT_DIMS} of {number_format}, one call")
         for name, seconds in medians.items():
-            delay_s = wake_up_delay_s(rivals[name])
             speed = ROWS * SHORT_DIMS / seconds / 1e6
-            print(f"  {name:22} {seconds * 1e6:8.0f} µs  {speed:7.1f} M numbers/s  {delay_s * 1e6:6.0f} µs")
+            print(f"  {name:22} {seconds * 1e6:8.0f} µs  {speed:7.1f} M numbers/s")
         ratios.append((f"parse {number_format}", medians))
     for title, values in ratios:
         print_ratios(title, values)
