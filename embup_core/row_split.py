@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embup_core.errors import TrainingError
+from embup_core.errors import InputError, TrainingError
+from embup_core.sources.files import GROUPS_FILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,16 +17,25 @@ if TYPE_CHECKING:
 _FEWEST_ROWS = 100
 
 
+class SplitBy(StrEnum):
+    """What is divided: single rows, or whole groups of them. Named as it is written in settings."""
+
+    rows = "rows"
+    groups = "groups"
+
+
 @dataclass(frozen=True)
 class RowSplit:
     """Disjoint sorted row numbers: int64, shape (n,) each.
 
-    Settings and the champion are chosen on `validation`; `test` is looked at once, for the report.
+    Settings and the champion are chosen on `validation`; `test` is looked at once, for the report. Split by
+    groups, test rows tell how a decoder does on groups it never saw, which is harder.
     """
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+    by: SplitBy = SplitBy.rows
 
     @property
     def fit_rows(self) -> NDArray[np.int64]:
@@ -33,14 +44,36 @@ class RowSplit:
 
 
 def split_rows(
-    n_rows: int, *, seed: int = 0, test_share: float = 0.15, validation_share: float = 0.10
+    n_rows: int,
+    groups: NDArray[Any] | None = None,
+    *,
+    split: SplitBy = SplitBy.rows,
+    seed: int = 0,
+    test_share: float = 0.15,
+    validation_share: float = 0.10,
 ) -> RowSplit:
     """Split rows at random: test_share and validation_share of all rows, the rest for training.
+
+    Parameters
+    ----------
+    n_rows
+        N.
+    groups
+        Which group each row belongs to: integers or strings, shape (N,). Not looked at in a split by rows.
+    split
+        By groups, a group is taken whole: into test, in random order, as long as that brings test nearer to
+        its share, then into validation likewise. Each part has at least one group.
+    seed
+        Of the order of rows, or of groups.
+    test_share, validation_share
+        Shares of all rows.
 
     Raises
     ------
     TrainingError
-        Fewer than 100 rows, or shares that leave no row to train on.
+        Fewer than 100 rows, or shares or groups that leave fewer than two rows in a part.
+    InputError
+        A split by groups without groups, or with fewer than three.
     """
     if n_rows < _FEWEST_ROWS:
         raise TrainingError(
@@ -53,9 +86,57 @@ def split_rows(
             "leave fewer than two rows in a part.",
             remedy="Choose shares above 0 that add up to less than 1.",
         )
+    if split == SplitBy.groups:
+        return _split_groups(groups, n_test, n_validation, seed)
     order = np.random.default_rng(seed).permutation(n_rows)
     return RowSplit(
         train=np.sort(order[n_test + n_validation :]),
         validation=np.sort(order[n_test : n_test + n_validation]),
         test=np.sort(order[:n_test]),
     )
+
+
+def _split_groups(groups: NDArray[Any] | None, n_test: int, n_validation: int, seed: int) -> RowSplit:
+    if groups is None:
+        raise InputError(
+            f"A split by groups needs to know the group of each row, and the source has no {GROUPS_FILE}.",
+            remedy=f"Put {GROUPS_FILE} beside the other files, an integer or a string for each row, "
+            "or split by rows.",
+        )
+    names, group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(names) < 3:
+        raise InputError(
+            f"A split by groups needs at least 3 groups, found {len(names)} in {GROUPS_FILE}.",
+            remedy="Give finer groups, or split by rows.",
+        )
+    left = [int(group) for group in np.random.default_rng(seed).permutation(len(names))]
+    test = _take_groups(left, sizes, n_test, leaving=2)
+    validation = _take_groups(left, sizes, n_validation, leaving=1)
+    parts = RowSplit(
+        train=np.flatnonzero(np.isin(group_of_row, left)),
+        validation=np.flatnonzero(np.isin(group_of_row, validation)),
+        test=np.flatnonzero(np.isin(group_of_row, test)),
+        by=SplitBy.groups,
+    )
+    if min(len(parts.train), len(parts.validation), len(parts.test)) < 2:
+        raise TrainingError(
+            f"The {len(names)} groups in {GROUPS_FILE} leave fewer than two rows in a part.",
+            remedy="Give groups of more equal sizes, another seed, or split by rows.",
+        )
+    return parts
+
+
+def _take_groups(left: list[int], sizes: NDArray[np.int64], wanted: int, *, leaving: int) -> list[int]:
+    """Take groups out of `left`, in its order, that bring their rows nearest to `wanted`; at least one."""
+    taken: list[int] = []
+    missing = wanted
+    for group in list(left):
+        if len(left) > leaving and abs(missing - int(sizes[group])) < missing:
+            left.remove(group)
+            taken.append(group)
+            missing -= int(sizes[group])
+    if not taken:
+        smallest = min(left, key=lambda group: int(sizes[group]))
+        left.remove(smallest)
+        taken.append(smallest)
+    return taken

@@ -9,35 +9,53 @@ if TYPE_CHECKING:
 
     from embup_core.evaluation import Scores
 
+NOTHING = "-"
 COLUMNS = (
     "decoder",
     "RMSE",
     "MAE",
+    "p99",
     "bias",
-    "R2",
+    "R2 [95 %]",
+    "Pearson",
     "Spearman",
-    "RMSE test x train",
-    "R2 test x train",
-    "overlap@10",
-    "unit error",
+    "overlap@1/5/10/50",
     "fit s",
+    "decode ms",
 )
+SEVERAL_NUMBERS = ("R2 [95 %]", "overlap@1/5/10/50")
 
 
-def scores_table(scores: Mapping[str, Scores]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def scores_table(
+    scores: Mapping[str, Scores], decode_ms: Mapping[str, float] | None = None
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Column names, and one row of text a decoder, baselines first, then by test x test R2.
 
-    Unless a column says otherwise, its figure is over test x test pairs.
+    Figures are over test x test pairs, but for the overlap: shares of the true nearest training rows found
+    among as many decoded ones. p99 is the 99th percentile of the absolute error.
+
+    Parameters
+    ----------
+    scores
+        On test rows, by name.
+    decode_ms
+        Milliseconds that decoding takes a row, by name.
     """
+    decode_ms = decode_ms or {}
     in_order = sorted(
         scores.items(), key=lambda item: (item[1].unit_norm_error is not None, item[1].test_test.r2)
     )
-    return COLUMNS, [(name, *_cells(score)) for name, score in in_order]
+    rows = [(name, *_cells(score), _or_dash(decode_ms.get(name), ".3f")) for name, score in in_order]
+    for column in map(COLUMNS.index, SEVERAL_NUMBERS):
+        # Terminals put such cells to the left, where they line up only if they are equally wide.
+        width = max((len(row[column]) for row in rows), default=0)
+        rows = [(*row[:column], row[column].rjust(width), *row[column + 1 :]) for row in rows]
+    return COLUMNS, rows
 
 
-def markdown_table(scores: Mapping[str, Scores]) -> str:
+def markdown_table(scores: Mapping[str, Scores], decode_ms: Mapping[str, float] | None = None) -> str:
     """`scores_table` in Markdown, with padded cells."""
-    columns, rows = scores_table(scores)
+    columns, rows = scores_table(scores, decode_ms)
     widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
 
     def line(cells: tuple[str, ...]) -> str:
@@ -52,19 +70,28 @@ def markdown_table(scores: Mapping[str, Scores]) -> str:
 
 
 def _cells(score: Scores) -> tuple[str, ...]:
+    pairs = score.test_test
+    overlaps = (score.overlap_at_1, score.overlap_at_5, score.overlap_at_10, score.overlap_at_50)
     return (
-        f"{score.test_test.rmse:.4f}",
-        f"{score.test_test.mae:.4f}",
-        f"{score.test_test.bias:+.4f}",
-        f"{score.test_test.r2:.3f}",
-        _or_dash(score.test_test.spearman, ".3f"),
-        f"{score.test_train.rmse:.4f}",
-        f"{score.test_train.r2:.3f}",
-        _or_dash(score.overlap_at_10, ".3f"),
-        _or_dash(score.unit_norm_error, ".0e"),
+        f"{pairs.rmse:.4f}",
+        f"{pairs.mae:.4f}",
+        _or_dash(pairs.p99_abs_error, ".4f"),
+        f"{pairs.bias:+.4f}",
+        _with_interval(score),
+        _or_dash(pairs.pearson, ".3f"),
+        _or_dash(pairs.spearman, ".3f"),
+        "/".join(_or_dash(share, ".2f") for share in overlaps) if score.overlap_at_1 is not None else NOTHING,
         _or_dash(score.fit_s, ".1f"),
     )
 
 
+def _with_interval(score: Scores) -> str:
+    r2 = f"{score.test_test.r2:.3f}"
+    if score.intervals is None:
+        return r2
+    low, high = score.intervals.r2
+    return f"{r2} [{low:.3f}, {high:.3f}]"
+
+
 def _or_dash(value: float | None, spec: str) -> str:
-    return "-" if value is None else format(value, spec)
+    return NOTHING if value is None else format(value, spec)

@@ -6,14 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 from embup_core.errors import SourceUnavailableError
-from embup_core.sources.files import COSINES_FILE, PROJECTED_FILE, SourceFiles
+from embup_core.sources.files import COSINES_FILE, GROUPS_FILE, LABELS_FILE, PROJECTED_FILE, SourceFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def files_in_folder(folder: Path) -> SourceFiles:
-    """Find the two files in a folder.
+    """Find the two files in a folder, and the optional ones where they are.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def files_in_folder(folder: Path) -> SourceFiles:
             remedy=f"Name the folder that holds {PROJECTED_FILE} and {COSINES_FILE}, two URLs, or 'sample'.",
         )
     folder = folder.resolve()
-    for name in (PROJECTED_FILE, COSINES_FILE):
+    for name in (PROJECTED_FILE, COSINES_FILE, GROUPS_FILE, LABELS_FILE):
         if os.path.lexists(folder / name) and not (folder / name).is_file():
             raise SourceUnavailableError(
                 f"{folder / name} is not a regular file: a folder, a pipe, or a link to nothing.",
@@ -42,4 +42,7 @@ def files_in_folder(folder: Path) -> SourceFiles:
             f"the .npy files it has: {', '.join(found) or 'none'}.",
             remedy=f"Put {PROJECTED_FILE} and {COSINES_FILE} there, or rename yours to these names.",
         )
-    return SourceFiles(folder / PROJECTED_FILE, folder / COSINES_FILE, str(folder))
+    groups, labels = (
+        folder / name if (folder / name).is_file() else None for name in (GROUPS_FILE, LABELS_FILE)
+    )
+    return SourceFiles(folder / PROJECTED_FILE, folder / COSINES_FILE, str(folder), groups, labels)

@@ -8,16 +8,32 @@ from __future__ import annotations
 
 import tokenize
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from embup_core.errors import InvalidDataError, SourceUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SAVE_REMEDY = "Write it with numpy.save(path, array.astype(numpy.float32)), or fetch it again."
+
+
+class Accepted(NamedTuple):
+    """Which arrays a file may hold: in words, what to do about others, and by dtype."""
+
+    words: str
+    remedy: str
+    fits: Callable[[np.dtype[Any]], bool]
+
+
+FLOATS = Accepted(
+    "float32 or float64",
+    SAVE_REMEDY,
+    lambda dtype: dtype in (np.dtype(np.float32), np.dtype(np.float64)),
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +45,7 @@ class NpyHeader:
     shape
         Shape of the array.
     dtype
-        float32 or float64, of this machine's byte order.
+        One that was accepted, of this machine's byte order.
     offset_bytes
         Where the first number starts.
     fortran_order
@@ -37,7 +53,7 @@ class NpyHeader:
     """
 
     shape: tuple[int, ...]
-    dtype: np.dtype[np.floating]
+    dtype: np.dtype[Any]
     offset_bytes: int
     fortran_order: bool
 
@@ -49,20 +65,28 @@ def _parse(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return np.lib.format.read_array_header_2_0(file)
 
 
-def read_npy_header(path: Path) -> NpyHeader:
+def read_npy_header(path: Path, accepted: Accepted = FLOATS) -> NpyHeader:
     """Read and check the header of a ``.npy`` file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    accepted
+        What it may hold.
 
     Raises
     ------
     SourceUnavailableError
         The file is missing or may not be read.
     InvalidDataError
-        It is no ``.npy`` file, holds something other than floats, or its size contradicts its header.
+        It is no ``.npy`` file, holds something other than what is accepted, or its size contradicts its
+        header.
     """
     try:
         if not path.is_file():
             what = "is not a regular file" if path.exists() else "does not exist"
-            raise SourceUnavailableError(f"{path} {what}.", remedy="Check the source's path.")
+            raise SourceUnavailableError(f"{path} {what}.", remedy="Check the path.")
         size_bytes = path.stat().st_size
         with path.open("rb") as file:
             try:
@@ -72,7 +96,7 @@ def read_npy_header(path: Path) -> NpyHeader:
                 first = file.read(16)
                 raise InvalidDataError(
                     f"{path} is not a .npy file: it has {size_bytes} bytes and begins with {first!r}.",
-                    remedy=SAVE_REMEDY,
+                    remedy=accepted.remedy,
                 ) from error
             offset_bytes = file.tell()
     except OSError as error:
@@ -82,14 +106,14 @@ def read_npy_header(path: Path) -> NpyHeader:
 
     if dtype.hasobject:
         raise InvalidDataError(
-            f"{path} holds pickled Python objects ({dtype}), expected float32 or float64; "
+            f"{path} holds pickled Python objects ({dtype}), expected {accepted.words}; "
             "it is not opened, since unpickling runs code.",
-            remedy=SAVE_REMEDY,
+            remedy=accepted.remedy,
         )
-    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+    if not accepted.fits(dtype) or not dtype.isnative:
         raise InvalidDataError(
-            f"{path} holds {dtype.str!r} values, expected float32 or float64 of this machine's byte order.",
-            remedy=SAVE_REMEDY,
+            f"{path} holds {dtype.str!r} values, expected {accepted.words} of this machine's byte order.",
+            remedy=accepted.remedy,
         )
     expected_bytes = offset_bytes + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if size_bytes < expected_bytes:

@@ -87,7 +87,7 @@ def load_projected(path: Path) -> npt.NDArray[np.float32]:
             remedy="A decoder cannot be learned from so few; give more rows.",
         )
     z = np.load(path, allow_pickle=False)
-    _refuse_non_finite(path, z, 0)
+    refuse_non_finite(path, z, 0)
     lengths = np.linalg.norm(z.astype(np.float64), axis=1)
     row = int(np.abs(lengths - 1).argmax())
     if abs(lengths[row] - 1) > UNIT_TOLERANCE:
@@ -120,24 +120,7 @@ def validate_pair(
         raise InvalidDataError(
             f"{files.projected}: all rows are equal, expected rows that differ.", remedy=SAME_ORDER_REMEDY
         )
-    header = read_npy_header(files.cosines)
-    if len(header.shape) != 2 or header.shape[0] != header.shape[1]:
-        raise InvalidDataError(
-            f"{files.cosines} has shape {header.shape}, expected a square matrix (N, N).",
-            remedy="Give the cosine of every pair of originals.",
-        )
-    if header.shape[0] != projected_rows:
-        raise InvalidDataError(
-            f"{files.cosines} has {header.shape[0]} rows and {files.projected} has {projected_rows}; "
-            "expected the same number.",
-            remedy=SAME_ORDER_REMEDY,
-        )
-    if header.fortran_order:
-        raise InvalidDataError(
-            f"{files.cosines} is in Fortran order, which makes each row {projected_rows} separate reads.",
-            remedy="Write it again, its transpose being itself: "
-            "m = numpy.load(path, mmap_mode='r'); numpy.save(other, m.T).",
-        )
+    header = _square_header(files, projected_rows)
     digest = hashlib.sha256()
     with files.projected.open("rb") as file:
         while chunk := file.read(2**20):
@@ -150,6 +133,35 @@ def validate_pair(
             remedy="Give the cosine of every pair of originals.",
         )
     return profile
+
+
+def check_cosines(
+    files: SourceFiles, rows: int, *, progress: Callable[[str, int, int | None], None] | None = None
+) -> None:
+    """Check a matrix of cosines alone, as `validate_pair` does; it must have as many rows as are given."""
+    _scan_cosines(files.cosines, _square_header(files, rows), hashlib.sha256(), progress)
+
+
+def _square_header(files: SourceFiles, rows: int) -> NpyHeader:
+    header = read_npy_header(files.cosines)
+    if len(header.shape) != 2 or header.shape[0] != header.shape[1]:
+        raise InvalidDataError(
+            f"{files.cosines} has shape {header.shape}, expected a square matrix (N, N).",
+            remedy="Give the cosine of every pair of originals.",
+        )
+    if header.shape[0] != rows:
+        raise InvalidDataError(
+            f"{files.cosines} has {header.shape[0]} rows and {files.projected} has {rows}; "
+            "expected the same number.",
+            remedy=SAME_ORDER_REMEDY,
+        )
+    if header.fortran_order:
+        raise InvalidDataError(
+            f"{files.cosines} is in Fortran order, which makes each row {rows} separate reads.",
+            remedy="Write it again, its transpose being itself: "
+            "m = numpy.load(path, mmap_mode='r'); numpy.save(other, m.T).",
+        )
+    return header
 
 
 def _row_blocks(path: Path, header: NpyHeader, digest: hashlib._Hash) -> Iterator[tuple[int, Floats]]:
@@ -191,7 +203,7 @@ def _scan_cosines(
     low, high = np.inf, -np.inf
     for start, block in _row_blocks(path, header, digest):
         stop = start + len(block)
-        _refuse_non_finite(path, block, start)
+        refuse_non_finite(path, block, start)
         diagonal = block[np.arange(len(block)), np.arange(start, stop)]
         _refuse_diagonal(path, diagonal, start)
         along_rows[start:stop] = block @ signs
@@ -201,7 +213,7 @@ def _scan_cosines(
         block[np.arange(len(block)), np.arange(start, stop)] = block[0, 0 if start else 1]  # off the diagonal
         low, high = min(low, float(block.min())), max(high, float(block.max()))
         if max(high, -low) > 1 + RANGE_TOLERANCE:
-            _refuse_range(path, block, start)
+            refuse_out_of_range(path, block, start)
         if progress:
             progress("checking the cosine matrix", stop, n)
     _refuse_asymmetry(path, along_rows - along_columns)
@@ -218,7 +230,8 @@ def _scan_cosines(
     )
 
 
-def _refuse_non_finite(path: Path, block: Floats, first_row: int) -> None:
+def refuse_non_finite(path: Path, block: Floats, first_row: int) -> None:
+    """Raise `InvalidDataError` for a NaN or an infinity in a block of rows that starts at `first_row`."""
     # One sum says it for a whole block, without a mask of its size; only a suspect block is
     # looked at closely.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -247,7 +260,8 @@ def _refuse_diagonal(path: Path, diagonal: Floats, first_row: int) -> None:
         )
 
 
-def _refuse_range(path: Path, block: Floats, first_row: int) -> None:
+def refuse_out_of_range(path: Path, block: Floats, first_row: int) -> None:
+    """Raise `InvalidDataError` that names the value of a block that is farthest from 0."""
     flat = int(np.abs(block).argmax())
     row, column = divmod(flat, block.shape[1])
     raise InvalidDataError(

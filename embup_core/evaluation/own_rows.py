@@ -1,0 +1,105 @@
+"""A published decoder measured on rows that somebody kept apart. Nothing of its training sample is needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embup_core.dims import OUTPUT_DIMS
+from embup_core.evaluation.cosines import BLOCK_ROWS, Comparison, DotProducts, StandardErrors
+from embup_core.evaluation.held_out import unit_norm_error
+from embup_core.evaluation.probe import ProbeScores, probe_scores
+from embup_core.evaluation.scores import Scores, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from embup_core.evaluation.cosines import StandardError
+    from embup_core.evaluation.own_files import OwnRows
+    from embup_core.upsampler import Upsampler
+
+    Told = Callable[[str, int, int | None], None]
+
+
+def evaluate_own_rows(
+    upsampler: Upsampler,
+    rows: OwnRows,
+    *,
+    standard_error: StandardError | None = None,
+    seed: int = 0,
+    progress: Told | None = None,
+) -> tuple[Scores, ProbeScores | None]:
+    """Scores of a published decoder; known rows stand where `Scores` says training rows.
+
+    Parameters
+    ----------
+    upsampler
+        Loaded.
+    rows
+        What to decode, and the truth.
+    standard_error
+        The decoder's own word about the errors of its cosines, to be held against them.
+    seed
+        Of samples and resampling.
+    progress
+        Called with a label, rows done and rows in all.
+
+    Returns
+    -------
+    The scores, and the linear probe's where there are labels, else None.
+    """
+    unseen, confidence = _decoded(upsampler, rows.projected, "decoding", progress)
+    known = None
+    if rows.known_projected is not None:
+        known, _ = _decoded(upsampler, rows.known_projected, "decoding known rows", progress)
+    scores = measure(
+        Comparison(
+            DotProducts(unseen, unseen),
+            rows.test_test,
+            StandardErrors.where_known(standard_error, unseen, confidence),
+        ),
+        None
+        if known is None or rows.test_known is None
+        else Comparison(DotProducts(unseen, known), rows.test_known),
+        seed=seed,
+        progress=progress,
+    )
+    probe = None
+    if known is not None and rows.labels is not None and rows.known_labels is not None:
+        features = _features(rows, known, unseen, progress)
+        probe = probe_scores(rows.known_labels, rows.labels, features, seed=seed)
+    return replace(scores, unit_norm_error=unit_norm_error(unseen)), probe
+
+
+def _features(
+    rows: OwnRows, known: NDArray[np.float32], unseen: NDArray[np.float32], progress: Told | None
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
+    """Name, known rows and unseen rows of each feature set that there is."""
+    sets = (
+        ("decoded", known, unseen),
+        ("originals", rows.known_originals, rows.originals),
+        ("projected", rows.known_projected, rows.projected),
+    )
+    for done, (name, training, test) in enumerate(sets):
+        if progress:
+            progress("fitting classifiers", done, len(sets))
+        if training is not None and test is not None:
+            yield name, training, test
+
+
+def _decoded(
+    upsampler: Upsampler, projected: NDArray[np.float32], label: str, progress: Told | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    decoded = np.empty((len(projected), OUTPUT_DIMS), np.float32)
+    confidence = np.empty(len(projected), np.float32)
+    for start in range(0, len(projected), BLOCK_ROWS):
+        block = projected[start : start + BLOCK_ROWS]
+        place = slice(start, start + len(block))
+        decoded[place], confidence[place] = upsampler.upsample(block)
+        if progress:
+            progress(label, start + len(block), len(projected))
+    return decoded, confidence

@@ -1,0 +1,60 @@
+"""One label a row, beside the two files of training data: which group a row belongs to, or what it is.
+
+``groups.npy`` keeps rows together when they are split, ``labels.npy`` is what a classifier on decoded rows is
+asked to tell. Both are integers or strings, and both are optional.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from embup_core.errors import InvalidDataError
+from embup_core.sources.npy_header import Accepted, read_npy_header
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SAVE_LABELS_REMEDY = "Write it with numpy.save(path, numpy.array(labels, dtype=str)), or as integers."
+LABELS = Accepted("integers or strings", SAVE_LABELS_REMEDY, lambda dtype: dtype.kind in "iuUS")
+
+
+def load_row_labels(path: Path, rows: int, *, of: str = "the projected embeddings") -> NDArray[Any]:
+    """Load one label for each row.
+
+    Parameters
+    ----------
+    path
+        The ``.npy`` file.
+    rows
+        How many there have to be.
+    of
+        What has that many rows, as the message calls it.
+
+    Returns
+    -------
+    Integers or strings, shape (rows,).
+
+    Raises
+    ------
+    SourceUnavailableError
+        The file cannot be read.
+    InvalidDataError
+        Another dtype, pickled objects among them, another shape, or another number of rows.
+    """
+    header = read_npy_header(path, LABELS)
+    if len(header.shape) != 1:
+        raise InvalidDataError(
+            f"{path} has shape {header.shape}, expected ({rows},): one label a row.",
+            remedy="Give a one-dimensional array.",
+        )
+    if header.shape[0] != rows:
+        raise InvalidDataError(
+            f"{path} has {header.shape[0]} labels and {of} {rows} rows, expected the same number.",
+            remedy="Give one label for each row, in the order of the rows.",
+        )
+    labels: NDArray[Any] = np.load(path, allow_pickle=False)
+    return labels

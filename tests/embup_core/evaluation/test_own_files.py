@@ -1,0 +1,175 @@
+"""Files of somebody's own rows are read as they are meant, or refused by file, row and value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from embup_core.errors import EmbupError, InputError
+from embup_core.evaluation.own_files import OwnFiles, OwnRows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+BY_ORIGINALS = ("projected", "originals", "known_projected", "known_originals")
+BY_COSINES = ("projected", "cosines", "known_projected", "known_cosines")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """90 rows and 510 known ones, of which nothing is unit."""
+    folder = tmp_path_factory.mktemp("own")
+    rng = np.random.default_rng(0)
+    for prefix, rows in (("", 90), ("known_", 510)):
+        np.save(folder / f"{prefix}projected.npy", rng.standard_normal((rows, 32)))
+        np.save(folder / f"{prefix}originals.npy", rng.standard_normal((rows, 1536)).astype(np.float32))
+        np.save(folder / f"{prefix}labels.npy", np.arange(rows) % 3)
+    x, known = (_unit(np.load(folder / f"{prefix}originals.npy")) for prefix in ("", "known_"))
+    np.save(folder / "cosines.npy", x @ x.T)
+    np.save(folder / "known_cosines.npy", x @ known.T)
+    return folder
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    unit: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
+
+
+def _files(folder: Path, *names: str) -> OwnFiles:
+    return OwnFiles(**({"projected": folder / "none.npy"} | {name: folder / f"{name}.npy" for name in names}))
+
+
+def test_originals_and_cosines_tell_the_same_truth(folder: Path) -> None:
+    told: list[str] = []
+    rows = OwnRows.load(_files(folder, *BY_ORIGINALS, "labels", "known_labels"))
+    by_cosines = OwnRows.load(_files(folder, *BY_COSINES), progress=lambda label, *_: told.append(label))
+    assert rows.test_known is not None
+    assert by_cosines.test_known is not None
+    for truth in (rows, by_cosines):
+        assert truth.test_test.shape == (90, 90)
+        np.testing.assert_allclose(
+            truth.test_test.block(20, 50), np.load(folder / "cosines.npy")[20:50], atol=1e-6
+        )
+        assert truth.test_known is not None
+        np.testing.assert_allclose(
+            truth.test_known.block(0, 90), np.load(folder / "known_cosines.npy"), atol=1e-6
+        )
+    np.testing.assert_allclose(rows.projected, _unit(np.load(folder / "projected.npy")), atol=1e-6)
+    assert rows.labels is not None
+    assert (len(rows.labels), by_cosines.labels, by_cosines.originals) == (90, None, None)
+    assert set(told) == {"checking the cosine matrix", "checking the cosines"}
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_only_the_direction_of_a_row_counts(folder: Path, tmp_path: Path, scale: float) -> None:
+    np.save(tmp_path / "projected.npy", np.load(folder / "projected.npy") * scale)
+    found = OwnRows.load(OwnFiles(projected=tmp_path / "projected.npy", originals=folder / "originals.npy"))
+    np.testing.assert_allclose(found.projected, _unit(np.load(folder / "projected.npy")), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("projected",), "Expected originals or cosines, found neither."),
+        (("projected", "originals", "cosines"), "Expected originals or cosines, found both."),
+        ((*BY_ORIGINALS, "known_cosines"), "Expected known originals or known cosines, found both."),
+        (("projected", "cosines", "known_projected", "known_originals"), "Known originals need originals"),
+        (("projected", "cosines", "labels"), "Expected labels and known labels, found one of the two."),
+        (("projected", "cosines", "known_cosines"), "need the known rows' projected embeddings"),
+        (("projected", "cosines", "known_projected"), "alone cannot be compared with anything"),
+    ],
+)
+def test_files_that_make_no_sense_together_are_refused(
+    folder: Path, names: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        OwnRows.load(_files(folder, *names))
+    assert told in caught.value.message
+    assert caught.value.remedy
+
+
+def _set(row: int, column: int, value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(array: np.ndarray) -> np.ndarray:
+        array[row, column] = value
+        return array
+
+    return change
+
+
+def _zeros(row: int) -> Callable[[np.ndarray], np.ndarray]:
+    def change(array: np.ndarray) -> np.ndarray:
+        array[row] = 0
+        return array
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("projected", _set(7, 3, np.nan), "projected.npy, row 7, column 3: nan, expected a finite number"),
+        ("projected", _zeros(4), "projected.npy, row 4: only zeros, expected a direction"),
+        ("projected", lambda a: a[:, :31], "projected.npy has shape (90, 31), expected (n, 32)"),
+        ("projected", lambda a: a[:5], "projected.npy has 5 rows, expected at least 20"),
+        ("projected", lambda a: a.astype(object), "projected.npy holds pickled Python objects"),
+        ("originals", _set(80, 9, np.inf), "originals.npy, row 80, column 9: inf"),
+        ("originals", _zeros(11), "originals.npy, row 11: only zeros"),
+        ("originals", lambda a: a[:89], "originals.npy has 89 rows and"),
+        ("originals", lambda a: a[:, :512], "originals.npy has shape (90, 512), expected (n, 1536)"),
+        ("originals", np.ones_like, "originals.npy: all cosines are 1, expected cosines that differ"),
+        ("known_originals", _set(300, 0, np.nan), "known_originals.npy, row 300, column 0: nan"),
+        ("known_projected", lambda a: a[:500], "known_originals.npy has 510 rows and"),
+    ],
+)
+def test_bad_vectors_are_named(
+    folder: Path,
+    tmp_path: Path,
+    name: str,
+    change: Callable[[np.ndarray], np.ndarray],
+    told: str,
+) -> None:
+    _refused(folder, tmp_path, BY_ORIGINALS, name, change, told)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("cosines", lambda a: a[:, :80], "cosines.npy has shape (90, 80), expected a square matrix"),
+        ("cosines", lambda a: a[:80, :80], "cosines.npy has 80 rows and"),
+        ("cosines", _set(3, 4, 0.1), "cosines.npy is not symmetric: row 3, column 4"),
+        ("cosines", _set(5, 5, 0.5), "cosines.npy, row 5, column 5: 0.5 on the diagonal"),
+        ("known_cosines", _set(2, 400, 1.5), "known_cosines.npy, row 2, column 400: 1.5, expected a cosine"),
+        ("known_cosines", _set(2, 400, np.nan), "known_cosines.npy, row 2, column 400: nan"),
+        ("known_cosines", lambda a: a.T.copy(), "Save its transpose."),
+        ("labels", lambda a: a[:50], "labels.npy has 50 labels and"),
+        ("known_labels", lambda a: a.astype(object), "known_labels.npy holds pickled Python objects"),
+    ],
+)
+def test_bad_cosines_and_labels_are_named(
+    folder: Path,
+    tmp_path: Path,
+    name: str,
+    change: Callable[[np.ndarray], np.ndarray],
+    told: str,
+) -> None:
+    _refused(folder, tmp_path, (*BY_COSINES, "labels", "known_labels"), name, change, told)
+
+
+def _refused(
+    folder: Path,
+    tmp_path: Path,
+    names: tuple[str, ...],
+    damaged: str,
+    change: Callable[[np.ndarray], np.ndarray],
+    told: str,
+) -> None:
+    files = {name: folder / f"{name}.npy" for name in names}
+    files[damaged] = tmp_path / f"{damaged}.npy"
+    np.save(files[damaged], change(np.load(folder / f"{damaged}.npy")), allow_pickle=True)
+    with pytest.raises(EmbupError) as caught:
+        OwnRows.load(OwnFiles(**files))
+    assert told in str(caught.value)
+    assert caught.value.remedy
