@@ -1,4 +1,4 @@
-"""The one interface of all decoders, and the two steps they share.
+"""The one interface of all decoders, and the steps they share.
 
 A decoder learns from pairs (z, c) and answers unit rows. It keeps what it learned in plain NumPy arrays, so
 that an artifact is those arrays and a few settings.
@@ -6,29 +6,58 @@ that an artifact is those arrays and a few settings.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
 from embup_core.dims import OUTPUT_DIMS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import NDArray
+
+Shape: TypeAlias = "tuple[int | str | None, ...]"
+"""Lengths of an array's axes. None stands for any length, a word for any that is the same at each place."""
 
 
 class Decoder(ABC):
     """An estimator from projected embeddings to unit rows.
 
-    ``__init__`` only stores settings, ``fit`` learns, and learned attributes end in ``_``.
+    ``__init__`` takes settings by keyword, each with a default, and only stores them under their own names.
+    ``fit`` learns; learned attributes end in ``_``. How a decoder is added is told in
+    docs/adding-a-decoder.md.
+
+    Attributes
+    ----------
+    name
+        The name of its file.
+    summary
+        What it does, in a few words.
+    fitted_with
+        Libraries that ``fit`` rests on, as Dagster names kinds: numpy, scikitlearn, pytorch.
+    by_name_only
+        Whether it is fitted only where it is asked for: one whose fit holds that of another decoder.
+    on_step
+        Called by a ``fit`` of many steps with the steps done and the steps in all. Not a setting.
+    history_
+        What such a ``fit`` watched, by name: a number a step. Not kept in artifacts.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    fitted_with: ClassVar[tuple[str, ...]] = ("numpy",)
+    by_name_only: ClassVar[bool] = False
+
+    on_step: Callable[[int, int], None] | None = None
+    history_: Mapping[str, list[float]] = MappingProxyType({})
 
     @abstractmethod
     def fit(self, projected: NDArray[np.float32], coordinates: NDArray[np.float32]) -> Self:
-        """Learn from rows.
+        """Learn from rows. The same rows and settings give the same arrays, bit for bit.
 
         Parameters
         ----------
@@ -54,30 +83,72 @@ class Decoder(ABC):
         rows
             float32, shape (n, 1536), unit rows, C-contiguous.
         confidence
-            float32, shape (n,): the squared length of the regression E[c | z] before it was completed to a
-            unit vector, between 0 (nothing known) and 1 (certain); NaN where the decoder does not know.
+            float32, shape (n,): 1 - E|c - mu(z)|^2, where mu(z) is the regression before it was completed to
+            a unit vector, between 0 (nothing known) and 1 (certain); NaN where the decoder does not know. A
+            decoder that has not measured it answers |mu|^2, which is the same where mu is E[c | z].
         """
 
     def predict(self, projected: NDArray[np.float32]) -> NDArray[np.float32]:
         """Decode rows: float32 (n, 32) -> float32 (n, 1536), unit rows."""
         return self.predict_with_confidence(projected)[0]
 
-    @abstractmethod
+    def cosine_standard_error(
+        self,
+        rows: NDArray[np.float32],  # noqa: ARG002  read by decoders that know
+        confidence: NDArray[np.float32],  # noqa: ARG002
+        other_rows: NDArray[np.float32],  # noqa: ARG002
+        other_confidence: NDArray[np.float32],  # noqa: ARG002
+    ) -> NDArray[np.float32] | None:
+        """Standard errors of the cosines between decoded rows; None where the decoder does not know.
+
+        Parameters
+        ----------
+        rows, other_rows
+            Decoded: float32, shapes (n, 1536) and (m, 1536).
+        confidence, other_confidence
+            That came with them: float32, shapes (n,) and (m,).
+
+        Returns
+        -------
+        standard_error
+            float32, shape (n, m): root of the expected squared error of each cosine.
+        """
+        return None
+
+    def note_step(self, done: int, total: int, **watched: float) -> None:
+        """Tell `on_step` and add to `history_`; for a ``fit`` of many steps to call after each, from 1 on."""
+        before: Mapping[str, list[float]] = {} if done == 1 else self.history_
+        self.history_ = {name: [*before.get(name, []), value] for name, value in watched.items()}
+        if self.on_step is not None:
+            self.on_step(done, total)
+
+    def array_shapes(self) -> dict[str, Shape]:
+        """Shape of each learned array, by name; the array is the attribute of that name and ``_``.
+
+        What decoders give whose `arrays` and `restore` are those of this class.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has neither array_shapes nor arrays and restore of its own."
+        )
+
     def settings(self) -> dict[str, Any]:
         """Hyper-parameters as JSON values; ``type(self)(**settings)`` makes an unfitted twin."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
-    @abstractmethod
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What was learned."""
+        return {name: getattr(self, f"{name}_") for name in self.array_shapes()}
 
-    @classmethod
-    @abstractmethod
-    def array_names(cls, settings: dict[str, Any]) -> frozenset[str]:
-        """The names that `arrays` has for these settings."""
-
-    @abstractmethod
     def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
-        """Take up what `arrays` gave. Shapes that do not fit each other raise ValueError."""
+        """Take up what `arrays` gave. Missing arrays and shapes that do not fit raise ValueError."""
+        lengths: dict[str, int] = {}
+        for name, shape in self.array_shapes().items():
+            expected = [lengths.get(length) if isinstance(length, str) else length for length in shape]
+            array = require_shape(arrays, name, *expected)
+            words = zip(shape, array.shape, strict=True)
+            lengths |= {word: length for word, length in words if isinstance(word, str)}
+            setattr(self, f"{name}_", array)
+        return self
 
     @classmethod
     def from_arrays(cls, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
@@ -107,8 +178,10 @@ def require_shape(arrays: dict[str, NDArray[Any]], name: str, *shape: int | None
     Raises
     ------
     ValueError
-        The array has another shape.
+        There is no such array, or it has another shape.
     """
+    if name not in arrays:
+        raise ValueError(f"tensor {name}: expected shape {shape}, found none")
     found = arrays[name].shape
     if len(found) != len(shape) or any(
         want is not None and want != have for want, have in zip(shape, found, strict=True)

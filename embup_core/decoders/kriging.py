@@ -1,26 +1,27 @@
 """Linear trend, local kriging of what the trend leaves, orthogonal residual.
 
-Kriging is Gaussian-process regression on the nearest training rows only (simple kriging with a moving
-neighbourhood: Cressie, 1993; Matheron, 1963). The covariance is Laplacian, exp(-distance / length_scale): it
-makes no assumption of smoothness, which the map from z to the originals does not have. The trend takes over
-where no training row is near: on corpora that training does not cover it halves what plain kriging loses.
+The trend takes over where no training row is near: on corpora that training does not cover it halves what
+plain kriging loses (see `embup_core.decoders.local_kriging`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-import numpy as np
+from annotated_types import Ge, Le
 
 from embup_core.decoders.base import Decoder, padded, require_shape
+from embup_core.decoders.completed_regression import LengthScale, MeanDims
+from embup_core.decoders.local_kriging import kriging_weights
 from embup_core.decoders.neighbours import NearestRows
 from embup_core.decoders.residual import completed, residual_frequencies
-from embup_core.decoders.standard_units import STANDARDISATION_ARRAYS, Standardisation, principal_axes
-from embup_core.decoders.trend import TREND_ARRAYS, Trend
+from embup_core.decoders.standard_units import Standardisation, principal_axes
+from embup_core.decoders.trend import Trend
 from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 from embup_core.errors import TrainingError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -55,12 +56,12 @@ class KrigingDecoder(Decoder):
     def __init__(
         self,
         *,
-        neighbours: int = 16,
-        length_scale: float = 16.0,
-        nugget: float = 0.001,
-        alpha: float = 1.0,
-        mean_dims: int = 384,
-        residual_length_scale: float = 1.5,
+        neighbours: Annotated[int, Ge(1), Le(256)] = 16,
+        length_scale: LengthScale = 16.0,
+        nugget: Annotated[float, Ge(0)] = 0.001,
+        alpha: Annotated[float, Ge(0)] = 1.0,
+        mean_dims: MeanDims = 384,
+        residual_length_scale: LengthScale = 1.5,
         seed: int = 0,
     ) -> None:
         self.neighbours = neighbours
@@ -81,7 +82,7 @@ class KrigingDecoder(Decoder):
         """
         if len(projected) < self.neighbours:
             raise TrainingError(
-                f"kriging looks at {self.neighbours} neighbours, found {len(projected)} rows to fit on.",
+                f"{self.name} looks at {self.neighbours} neighbours, found {len(projected)} rows to fit on.",
                 remedy="Provide more rows or set fewer neighbours.",
             )
         self.standardisation_ = Standardisation.of(projected)
@@ -89,7 +90,7 @@ class KrigingDecoder(Decoder):
         targets = padded(coordinates @ principal_axes(coordinates, self.mean_dims), self.mean_dims)
         self.trend_ = Trend.fit(points, targets, self.alpha)
         self.remainder_ = targets - self.trend_(points)  # (n, mean_dims)
-        self.nearest_ = NearestRows(points)
+        self.nearest_ = NearestRows(self.places(points))
         self.frequencies_ = residual_frequencies(
             OUTPUT_DIMS - self.mean_dims, INPUT_DIMS, length_scale=self.residual_length_scale, seed=self.seed
         )
@@ -100,44 +101,15 @@ class KrigingDecoder(Decoder):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Decode; see `Decoder.predict_with_confidence`."""
         standardised = self.standardisation_(projected)
-        index, offsets, squared = self.nearest_.query(standardised, self.neighbours)
-        weights = self._kriging_weights(offsets, squared)
+        index, offsets, squared = self.nearest_.query(self.places(standardised), self.neighbours)
+        weights = kriging_weights(offsets, squared, length_scale=self.length_scale, nugget=self.nugget)
         kriged = weights[:, None, :] @ self.remainder_[index]  # (n, 1, mean_dims)
         mean = self.trend_(standardised) + kriged[:, 0]
         return completed(mean, standardised, self.frequencies_)
 
-    def _kriging_weights(
-        self, offsets: NDArray[np.float32], squared: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """(K + nugget I)^-1 k for each query: float32, shape (n, neighbours).
-
-        `offsets` (n, k, 32) are neighbours minus query, `squared` (n, k) their squared lengths. Distances
-        among neighbours come from dot products of offsets: the query as origin keeps rounding small.
-        """
-        between = squared[:, :, None] + squared[:, None, :] - 2 * (offsets @ offsets.transpose(0, 2, 1))
-        rate = np.float32(-1 / self.length_scale)
-        covariance = np.exp(rate * np.sqrt(np.maximum(between, 0)))  # (n, k, k)
-        diagonal = np.arange(self.neighbours)
-        covariance[:, diagonal, diagonal] = np.float32(1 + self.nugget)
-        to_query = np.exp(rate * np.sqrt(squared))
-        return np.linalg.solve(covariance, to_query[:, :, None])[:, :, 0].astype(np.float32, copy=False)
-
-    def settings(self) -> dict[str, Any]:
-        """Hyper-parameters."""
-        return {
-            "neighbours": self.neighbours,
-            "length_scale": self.length_scale,
-            "nugget": self.nugget,
-            "alpha": self.alpha,
-            "mean_dims": self.mean_dims,
-            "residual_length_scale": self.residual_length_scale,
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def array_names(cls, settings: dict[str, Any]) -> frozenset[str]:  # noqa: ARG003  the same for all settings
-        """Names of the learned arrays."""
-        return STANDARDISATION_ARRAYS | TREND_ARRAYS | {"frequencies", "points", "remainder"}
+    def places(self, standardised: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Where rows lie for the covariance, which is the same in all directions: float32, shape (n, 32)."""
+        return standardised
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Learned arrays."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import numpy as np
+from annotated_types import Ge
 
-from embup_core.decoders.base import Decoder, padded, require_shape, unit_rows
+from embup_core.decoders.base import Decoder, padded, unit_rows
 from embup_core.decoders.trend import fit_ridge
 from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from embup_core.decoders.base import Shape
 
 
 class LinearDecoder(Decoder):
@@ -28,8 +31,9 @@ class LinearDecoder(Decoder):
 
     name: ClassVar[str] = "linear"
     summary: ClassVar[str] = "ridge regression, made unit length"
+    fitted_with: ClassVar[tuple[str, ...]] = ("scikitlearn",)
 
-    def __init__(self, *, alpha: float = 0.01) -> None:
+    def __init__(self, *, alpha: Annotated[float, Ge(0)] = 0.01) -> None:
         self.alpha = alpha
 
     def fit(self, projected: NDArray[np.float32], coordinates: NDArray[np.float32]) -> Self:
@@ -45,21 +49,6 @@ class LinearDecoder(Decoder):
         confidence = np.minimum(np.vecdot(mean, mean), 1)
         return unit_rows(mean), confidence
 
-    def settings(self) -> dict[str, Any]:
-        """Hyper-parameters."""
-        return {"alpha": self.alpha}
-
-    @classmethod
-    def array_names(cls, settings: dict[str, Any]) -> frozenset[str]:  # noqa: ARG003  the same for all settings
-        """Names of the learned arrays."""
-        return frozenset({"weights", "intercept"})
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Learned arrays."""
-        return {"weights": self.weights_, "intercept": self.intercept_}
-
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
-        """Take up learned arrays."""
-        self.weights_ = require_shape(arrays, "weights", INPUT_DIMS, OUTPUT_DIMS)
-        self.intercept_ = require_shape(arrays, "intercept", OUTPUT_DIMS)
-        return self
+    def array_shapes(self) -> dict[str, Shape]:
+        """Shapes of the learned arrays."""
+        return {"weights": (INPUT_DIMS, OUTPUT_DIMS), "intercept": (OUTPUT_DIMS,)}

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from embup_core.decoders.base import Decoder, padded, require_shape
-from embup_core.decoders.residual import completed, residual_frequencies
-from embup_core.decoders.standard_units import STANDARDISATION_ARRAYS, Standardisation, principal_axes
-from embup_core.decoders.trend import TREND_ARRAYS, Trend
-from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
+from annotated_types import Ge
+
+from embup_core.decoders.completed_regression import CompletedRegression, LengthScale, MeanDims
+from embup_core.decoders.trend import fit_ridge
+from embup_core.dims import INPUT_DIMS
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from embup_core.decoders.base import Shape
 
-class LinearResidualDecoder(Decoder):
+
+class LinearResidualDecoder(CompletedRegression):
     """Ridge regression plus residual.
 
     Parameters
@@ -32,65 +34,30 @@ class LinearResidualDecoder(Decoder):
 
     name: ClassVar[str] = "linear_residual"
     summary: ClassVar[str] = "ridge regression + orthogonal residual"
+    fitted_with: ClassVar[tuple[str, ...]] = ("scikitlearn",)
 
     def __init__(
         self,
         *,
-        alpha: float = 1.0,
-        mean_dims: int = 64,  # a linear map of 32 numbers and a constant spans 33 dimensions
-        residual_length_scale: float = 1.5,
+        alpha: Annotated[float, Ge(0)] = 1.0,
+        mean_dims: MeanDims = 64,  # a linear map of 32 numbers and a constant spans 33 dimensions
+        residual_length_scale: LengthScale = 1.5,
         seed: int = 0,
     ) -> None:
+        super().__init__(mean_dims=mean_dims, residual_length_scale=residual_length_scale, seed=seed)
         self.alpha = alpha
-        self.mean_dims = mean_dims
-        self.residual_length_scale = residual_length_scale
-        self.seed = seed
 
-    def fit(self, projected: NDArray[np.float32], coordinates: NDArray[np.float32]) -> Self:
-        """Learn weights; see `Decoder.fit`."""
-        self.standardisation_ = Standardisation.of(projected)
-        axes = principal_axes(coordinates, self.mean_dims)
-        targets = padded(coordinates @ axes, self.mean_dims)
-        self.trend_ = Trend.fit(self.standardisation_(projected), targets, self.alpha)
-        self.frequencies_ = residual_frequencies(
-            OUTPUT_DIMS - self.mean_dims, INPUT_DIMS, length_scale=self.residual_length_scale, seed=self.seed
-        )
-        return self
+    def fit_mean(self, points: NDArray[np.float32], targets: NDArray[np.float32]) -> None:
+        """Learn weights."""
+        self.weights_, self.intercept_ = fit_ridge(points, targets, self.alpha)
 
-    def predict_with_confidence(
-        self, projected: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Decode; see `Decoder.predict_with_confidence`."""
-        standardised = self.standardisation_(projected)
-        return completed(self.trend_(standardised), standardised, self.frequencies_)
+    def mean(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Ridge regression."""
+        return points @ self.weights_ + self.intercept_
 
-    def settings(self) -> dict[str, Any]:
-        """Hyper-parameters."""
-        return {
-            "alpha": self.alpha,
-            "mean_dims": self.mean_dims,
-            "residual_length_scale": self.residual_length_scale,
-            "seed": self.seed,
+    def array_shapes(self) -> dict[str, Shape]:
+        """Shapes of the learned arrays."""
+        return super().array_shapes() | {
+            "weights": (INPUT_DIMS, self.mean_dims),
+            "intercept": (self.mean_dims,),
         }
-
-    @classmethod
-    def array_names(cls, settings: dict[str, Any]) -> frozenset[str]:  # noqa: ARG003  the same for all settings
-        """Names of the learned arrays."""
-        return STANDARDISATION_ARRAYS | TREND_ARRAYS | {"frequencies"}
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Learned arrays."""
-        return {
-            **self.standardisation_.arrays(),
-            **self.trend_.arrays(),
-            "frequencies": self.frequencies_,
-        }
-
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
-        """Take up learned arrays."""
-        self.standardisation_ = Standardisation.restore(arrays)
-        self.trend_ = Trend.restore(arrays, self.mean_dims)
-        self.frequencies_ = require_shape(
-            arrays, "frequencies", INPUT_DIMS, (OUTPUT_DIMS - self.mean_dims) // 2
-        )
-        return self

@@ -64,10 +64,16 @@ class Trend:
 
     def __call__(self, standardised: NDArray[np.float32]) -> NDArray[np.float32]:
         """Predict: float32 (n, 32) -> float32 (n, d)."""
+        predicted: NDArray[np.float32] = self.within_reach(standardised) @ self.weights
+        predicted += self.intercept
+        return predicted
+
+    def within_reach(self, standardised: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Where rows beyond reach are asked, others as they are: float32, shape (n, 32)."""
         reach_squared = np.float32(self.reach**2)
         shrink = reach_squared / np.maximum(np.vecdot(standardised, standardised), reach_squared)
-        predicted: NDArray[np.float32] = (standardised * shrink[:, None]) @ self.weights + self.intercept
-        return predicted
+        inner: NDArray[np.float32] = standardised * shrink[:, None]
+        return inner
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What was learned, under the names `TREND_ARRAYS`."""

@@ -1,4 +1,4 @@
-"""Neighbours are exact and do not depend on the block they were asked in."""
+"""Neighbours are the nearest and do not depend on the block they were asked in."""
 
 import numpy as np
 from hypothesis import given
@@ -30,6 +30,19 @@ def test_a_query_has_the_same_neighbours_in_any_block(seed: int, rows: int) -> N
         np.vecdot(points[together[-1]] - queries[-1], points[together[-1]] - queries[-1]),
         np.vecdot(points[last[0]] - queries[-1], points[last[0]] - queries[-1]),
     )
+
+
+def test_a_fast_search_finds_nearly_all_and_the_same_alone() -> None:
+    rng = np.random.default_rng(0)
+    points, queries = (rng.standard_normal((n, 32)).astype(np.float32) for n in (5000, 300))
+    exact, _, _ = NearestRows(points).query(queries, 16)
+    fast = NearestRows(points, "fast")
+    found, offsets, squared = fast.query(queries, 16)
+    assert np.mean([np.isin(one, other).mean() for one, other in zip(exact, found, strict=True)]) > 0.99
+    np.testing.assert_array_equal(offsets, points[found] - queries[:, None])
+    assert (np.diff(squared, axis=1) >= 0).all()
+    alone = np.concatenate([fast.query(query[None], 16)[0] for query in queries])
+    np.testing.assert_array_equal(alone, found)
 
 
 def test_as_many_points_as_asked_for_is_enough() -> None:

@@ -1,0 +1,93 @@
+"""The weighted mean of the nearest training rows, completed by the residual: what looking up alone can do.
+
+The regression is scikit-learn's `KNeighborsRegressor` with ``weights="distance"`` (Shepard, 1968). There is
+nothing to learn but the rows themselves; they are found again with faiss.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+import numpy as np
+from annotated_types import Ge
+
+from embup_core.decoders.completed_regression import CompletedRegression, LengthScale, MeanDims
+from embup_core.decoders.neighbours import NearestRows
+from embup_core.dims import INPUT_DIMS
+from embup_core.errors import TrainingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from embup_core.decoders.base import Shape
+
+_AT_A_TRAINING_ROW = 1e-6
+"""Nearer than this, in standard units, only rounding tells a query from a training row."""
+
+
+class NearestNeighboursDecoder(CompletedRegression):
+    """Inverse-distance weighted nearest neighbours plus residual.
+
+    Parameters
+    ----------
+    neighbours
+        Training rows that a prediction is the mean of.
+    mean_dims
+        Dimensions of the regression; the other 1536 - mean_dims hold the residual. Even.
+    residual_length_scale
+        Distance, in standard units of z, over which two residuals stay alike.
+    seed
+        Of the residual's random frequencies.
+    """
+
+    name: ClassVar[str] = "nearest_neighbours"
+    summary: ClassVar[str] = "weighted mean of the nearest training rows + orthogonal residual"
+
+    def __init__(
+        self,
+        *,
+        neighbours: Annotated[int, Ge(1)] = 5,
+        mean_dims: MeanDims = 384,
+        residual_length_scale: LengthScale = 1.5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(mean_dims=mean_dims, residual_length_scale=residual_length_scale, seed=seed)
+        self.neighbours = neighbours
+
+    def fit_mean(self, points: NDArray[np.float32], targets: NDArray[np.float32]) -> None:
+        """Keep the rows.
+
+        Raises
+        ------
+        TrainingError
+            Fewer rows than neighbours.
+        """
+        if len(points) < self.neighbours:
+            raise TrainingError(
+                f"{self.name} looks at {self.neighbours} neighbours, found {len(points)} rows to fit on.",
+                remedy="Provide more rows or set fewer neighbours.",
+            )
+        self.points_, self.targets_ = points, targets
+        self.nearest_ = NearestRows(points)
+
+    def mean(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mean of the neighbours, each weighted by 1 / distance."""
+        index, _, squared = self.nearest_.query(points, self.neighbours)
+        weights = np.reciprocal(np.sqrt(np.maximum(squared, np.float32(_AT_A_TRAINING_ROW**2))))
+        weights /= weights.sum(axis=1, keepdims=True)  # (n, neighbours)
+        averaged: NDArray[np.float32] = (weights[:, None, :] @ self.targets_[index])[:, 0]
+        return averaged
+
+    def array_shapes(self) -> dict[str, Shape]:
+        """Shapes of the learned arrays."""
+        return super().array_shapes() | {"points": ("rows", INPUT_DIMS), "targets": ("rows", self.mean_dims)}
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
+        """Take up learned arrays, and make the index of the rows again."""
+        super().restore(arrays)
+        if len(self.points_) < self.neighbours:
+            raise ValueError(
+                f"tensor points: expected at least {self.neighbours} rows, found {len(self.points_)}"
+            )
+        self.nearest_ = NearestRows(self.points_)
+        return self

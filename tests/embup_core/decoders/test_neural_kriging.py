@@ -1,0 +1,205 @@
+"""The champion's parts: weights, tables, the network, what is new and how wrong an answer may be."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embup_core.decoders.local_kriging import kriging_weights
+from embup_core.decoders.neural_kriging import NeuralKrigingDecoder, _rehearsals
+from embup_core.decoders.novelty import Novelty, UnseenRows
+from embup_core.decoders.remainder_table import RemainderTable, Storage
+from embup_core.decoders.residual import completed, residual_frequencies
+from embup_core.decoders.residual_network import NetworkTraining, ResidualNetwork
+from embup_core.decoders.uncertainty import DecodedRows, Uncertainty
+from embup_core.errors import TrainingError
+
+TRAINING = NetworkTraining(
+    width=32, blocks=2, epochs=40, batch_rows=64, learning_rate=4e-3, dropout=0.1, moves=0.1, seed=0
+)
+
+
+@pytest.fixture(scope="module")
+def decoder(sample_projected: np.ndarray, sample_coordinates: np.ndarray) -> NeuralKrigingDecoder:
+    made = NeuralKrigingDecoder(epochs=12, width=128, mean_dims=256)
+    return made.fit(sample_projected[:500], sample_coordinates[:500])
+
+
+def test_kriging_weights_solve_the_kriging_equations() -> None:
+    rng = np.random.default_rng(0)
+    query, rows = rng.standard_normal((3, 8)), rng.standard_normal((3, 5, 8))
+    offsets = (rows - query[:, None]).astype(np.float32)
+    found = kriging_weights(offsets, np.vecdot(offsets, offsets), length_scale=4.0, nugget=0.01)
+    for one, near, weights in zip(query, rows, found, strict=True):
+        between = np.exp(-np.linalg.norm(near[:, None] - near[None], axis=2) / 4)
+        to_query = np.exp(-np.linalg.norm(near - one, axis=1) / 4)
+        np.testing.assert_allclose((between + 0.01 * np.eye(5)) @ weights, to_query, atol=1e-5)
+
+
+@pytest.mark.parametrize(("storage", "off"), [("float32", 0), ("float16", 5e-4), ("int8", 5e-3)])
+def test_a_table_answers_weighted_sums(storage: Storage, off: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.uniform(-1, 1, (50, 12)).astype(np.float32)
+    rows[:, 3] = 0
+    index, weights = rng.integers(0, 50, (7, 4)), rng.uniform(0, 1, (7, 4)).astype(np.float32)
+    table = RemainderTable.of(rows, storage)
+    assert table.numbers.dtype == storage
+    expected = np.einsum("nk,nkd->nd", weights, rows[index])
+    np.testing.assert_allclose(table.weighted(index, weights), expected, atol=4 * off + 1e-6)
+    again = RemainderTable.restore(table.arrays(), 50, 12, storage)
+    np.testing.assert_array_equal(again.weighted(index, weights), table.weighted(index, weights))
+    other: Storage = "int8" if storage != "int8" else "float32"
+    with pytest.raises(ValueError, match=f"tensor remainder: expected {other}, found {storage}"):
+        RemainderTable.restore(table.arrays(), 50, 12, other)
+
+
+def test_a_network_learns_what_is_not_linear() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((800, 4)).astype(np.float32)
+    targets = np.stack([np.abs(points[:, 0]) + 1, points[:, 1] * points[:, 2], points[:, 3]], axis=1)
+    told: list[int] = []
+    network = ResidualNetwork.fit(points[:600], targets[:600], TRAINING, lambda epoch, _: told.append(epoch))
+    error = np.square(network(points[600:]) - targets[600:]).mean(axis=0) / targets[600:].var(axis=0)
+    assert told == list(range(1, 41))
+    assert (error < 0.35).all()  # a line leaves all of the first two
+
+
+def test_the_network_in_numpy_is_the_one_torch_fitted() -> None:
+    import torch
+
+    rng = np.random.default_rng(1)
+    points, targets = (rng.standard_normal((200, n)).astype(np.float32) for n in (6, 5))
+    network = ResidualNetwork.fit(points, targets, TRAINING, lambda *_: None)
+    hidden = torch.relu(torch.from_numpy(points @ network.first + network.first_bias))
+    for block, bias in zip(network.blocks, network.block_biases, strict=True):
+        normalised = torch.nn.functional.layer_norm(hidden, (32,))
+        hidden = hidden + torch.relu(normalised @ torch.from_numpy(block) + torch.from_numpy(bias))
+    expected = hidden.numpy() @ network.last + points @ network.skip + network.last_bias
+    np.testing.assert_allclose(network(points), expected, atol=1e-4)
+
+
+def test_fitting_a_network_leaves_torchs_own_random_numbers_alone() -> None:
+    import torch
+
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    points = np.random.default_rng(0).standard_normal((100, 4)).astype(np.float32)
+    ResidualNetwork.fit(points, points, TRAINING, lambda *_: None)
+    np.testing.assert_array_equal(torch.rand(3).numpy(), expected.numpy())
+
+
+def unseen_rows(
+    rng: np.random.Generator, *, reach: float, explained: float, nearest: float, rows: int = 600
+) -> UnseenRows:
+    """Rows whose residuals are alike over a known distance, around a regression of a known length."""
+    points = rng.standard_normal((rows, 32)).astype(np.float32)
+    mean = np.zeros((rows, 8), np.float32)
+    mean[:, 0] = np.sqrt(explained) + rng.normal(0, 0.01, rows)
+    mean[:, 1] = rng.normal(0, 0.02, rows)
+    frequencies = residual_frequencies(1528, 32, length_scale=reach, seed=int(rng.integers(1 << 30)))
+    coordinates, _ = completed(mean, points, frequencies)
+    distance = np.full(rows, nearest, np.float32) + rng.normal(0, 0.1, rows).astype(np.float32)
+    return UnseenRows(points, mean, np.zeros_like(mean), distance, coordinates)
+
+
+def test_novelty_finds_how_far_residuals_reach() -> None:
+    rng = np.random.default_rng(0)
+    known = unseen_rows(rng, reach=1.0, explained=0.9, nearest=2.0)
+    new = unseen_rows(rng, reach=6.0, explained=0.7, nearest=5.0)
+    novelty = Novelty.fit([known], [new], residual_dims=1528, seed=0)
+    of_known, of_new = (novelty(rows.mean, rows.nearest) for rows in (known, new))
+    assert np.median(novelty.reach(of_known)) < 2.5
+    assert 4.5 < np.median(novelty.reach(of_new)) < 7.5
+    again = Novelty.restore(novelty.arrays())
+    np.testing.assert_array_equal(again(new.mean, new.nearest), of_new)
+
+
+def test_novelty_with_lengths_below_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="tensor novelty: expected lengths above 0"):
+        Novelty.restore({"novelty": np.array([0, 1, 1, 1, -2, 0.5, 1])})
+
+
+def test_uncertainty_is_what_is_observed() -> None:
+    rng = np.random.default_rng(0)
+    n, explained = 2000, rng.uniform(0.5, 0.95, 2000)
+    mean = np.sqrt(explained)[:, None] * rng.standard_normal((n, 20))
+    mean = (mean / np.linalg.norm(mean, axis=1, keepdims=True) * np.sqrt(explained)[:, None]).astype(
+        np.float32
+    )
+    missed = rng.standard_normal((n, 60))
+    missed *= np.sqrt(1 - explained)[:, None] / np.linalg.norm(missed, axis=1, keepdims=True)
+    missed[:, :20] += mean
+    coordinates = missed.astype(np.float32)
+    residual = np.zeros((n, 4), np.float32)
+    rows = DecodedRows(mean, residual, np.zeros(n, np.float32), coordinates)
+    fitted = Uncertainty.fit([rows], [1], seed=0)
+    confidence = fitted.confidence(explained.astype(np.float32), rows.novelty)
+    assert 1 - confidence.mean() == pytest.approx((1 - explained).mean(), rel=0.1)
+    predicted = fitted.cosine_standard_error(residual, confidence, residual, confidence)
+    error = mean @ mean.T - coordinates @ coordinates.T
+    above = np.triu_indices(n, 1)
+    by_predicted = np.array_split(np.argsort(predicted[above]), 10)
+    for pairs in by_predicted:
+        observed = np.sqrt(np.square(error[above][pairs]).mean())
+        assert observed == pytest.approx(np.sqrt(np.square(predicted[above][pairs]).mean()), rel=0.15)
+
+
+def test_rehearsals_leave_out_whole_clusters_and_some_rows_of_the_others() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((40, 70)) * 10
+    cluster = rng.integers(0, 40, 4000)
+    targets = (centres[cluster] + 0.01 * rng.standard_normal((4000, 70))).astype(np.float32)
+    first, second = _rehearsals(targets, 0)
+    for one in (first, second):
+        assert not (one.known & one.new).any()
+        assert 0.08 < one.new.mean() < 0.2
+        assert 0.08 < one.known.mean() < 0.2
+        assert set(cluster[one.new]).isdisjoint(cluster[~one.new])
+    assert not (first.new & second.new).any()
+
+
+def test_unit_length_does_not_depend_on_what_is_stored(
+    decoder: NeuralKrigingDecoder, sample_projected: np.ndarray
+) -> None:
+    rows = decoder.predict(sample_projected)
+    settings, arrays = decoder.settings(), decoder.arrays()
+    remainder = arrays["remainder"] * arrays["remainder_scale"]
+    ones = np.ones(256, np.float32)
+    full: dict[str, Any] = {**arrays, "remainder": remainder, "remainder_scale": ones}
+    for search in ("exact", "fast"):
+        other = NeuralKrigingDecoder.from_arrays(
+            {**settings, "storage": "float32", "search": search}, full
+        ).predict(sample_projected)
+        np.testing.assert_allclose(np.linalg.norm(other.astype(float), axis=1), 1, atol=1e-6)
+        np.testing.assert_allclose(other, rows, atol=1e-5)
+
+
+def test_standard_errors_are_of_every_pair(
+    decoder: NeuralKrigingDecoder, sample_projected: np.ndarray, sample_coordinates: np.ndarray
+) -> None:
+    rows, confidence = decoder.predict_with_confidence(sample_projected)
+    found = decoder.cosine_standard_error(rows[500:], confidence[500:], rows[:500], confidence[:500])
+    assert (found.shape, found.dtype.name) == ((100, 500), "float32")
+    assert (found >= 0).all()
+    unseen = rows[500:] @ rows[500:].T - sample_coordinates[500:] @ sample_coordinates[500:].T
+    se = decoder.cosine_standard_error(rows[500:], confidence[500:], rows[500:], confidence[500:])
+    above = np.triu_indices(100, 1)
+    ratio = np.sqrt(np.square(unseen[above]).mean() / np.square(se[above]).mean())
+    assert 0.6 < ratio < 1.6  # 500 rows teach little about 100 others
+
+
+def test_far_rows_are_new_and_their_confidence_falls(
+    decoder: NeuralKrigingDecoder, sample_projected: np.ndarray
+) -> None:
+    far = np.random.default_rng(0).standard_normal((400, 32)).astype(np.float32)
+    far /= np.linalg.norm(far, axis=1, keepdims=True)
+    _, confidence = decoder.predict_with_confidence(sample_projected[500:])
+    _, far_confidence = decoder.predict_with_confidence(far)
+    assert np.median(far_confidence) < np.median(confidence)
+    assert far_confidence.max() < 1
+
+
+def test_too_few_rows_are_refused(sample_projected: np.ndarray, sample_coordinates: np.ndarray) -> None:
+    with pytest.raises(TrainingError, match="18 rows are too few"):
+        NeuralKrigingDecoder(epochs=2).fit(sample_projected[:18], sample_coordinates[:18])
