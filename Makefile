@@ -98,6 +98,7 @@ serve: $(STAMP) ## the service alone, on DATA/registry [SERVICE_PORT=8000]
 
 bench: $(STAMP) ## measure every figure in benchmarks/
 	@for name in text realtime memory; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@echo "On your own data, with --source DIR: python -m benchmarks.decoders, benchmarks.scale, benchmarks.storage"
 
 clean: ## remove .venv, caches and build products; data/ stays
 	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

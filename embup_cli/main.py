@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from embup_cli import batches, demo, models, serve, train, upsample
+from embup_cli import batches, demo, evaluate, models, serve, train, upsample
 from embup_cli.failures import PlainErrors
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ def embup(
 
 app.command("train")(train.train)
 app.command("models")(models.models)
+app.command("evaluate")(evaluate.evaluate)
 app.command("upsample")(upsample.upsample)
 app.command("serve")(serve.serve)
 app.command("submit")(batches.submit)

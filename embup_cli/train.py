@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from embup_cli import options
-from embup_cli.output import print_fields, print_json, print_table, progress
+from embup_cli.output import print_fields, print_json, print_table, progress, say
+from embup_core.errors import InputError
 
 
 def train(
@@ -23,6 +24,10 @@ def train(
         str,
         typer.Option("--decoder", help="Name of the one to publish, or `auto`: the best on validation rows."),
     ] = "auto",
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="The best of those that are fitted without PyTorch, within seconds."),
+    ] = False,
     data: options.Data = options.DATA,
     json: options.Json = False,
 ) -> None:
@@ -30,10 +35,18 @@ def train(
 
     Every decoder is fitted and scored on held-out rows; the best one, or the one named, is published.
     """
+    from embup_core.selection import AUTO, FAST
     from pipelines.run import train_and_publish
 
+    if fast and decoder != AUTO:
+        raise InputError(
+            f"--fast chooses among several decoders, and --decoder {decoder} names one.",
+            remedy="Give one of the two.",
+        )
     with progress("training") as bar:
-        result = train_and_publish(source, registry, data, decoder, progress=bar.update)
+        result = train_and_publish(source, registry, data, FAST if fast else decoder, progress=bar.update)
+    if result.warning:
+        say(f"warning: {result.warning}")
     if json:
         evaluation = {name: scores.to_json() for name, scores in result.scores.items()}
         print_json(
@@ -44,6 +57,8 @@ def train(
                 "rows": result.rows,
                 "recovery_s": result.recovery_s,
                 "service": result.service,
+                "replaced": None if result.replaced is None else result.replaced.version,
+                "warning": result.warning,
                 "run_id": result.run_id,
             }
         )
@@ -61,6 +76,7 @@ def train(
             ),
             ("champion", result.champion),
             ("published", result.version),
+            ("replaces", result.replaced or "nothing"),
             ("in", registry),
             ("service", result.service),
         ]

@@ -120,23 +120,24 @@ def decoder_from_bytes(name: str, settings: dict[str, Any], data: bytes) -> Deco
         )
     try:
         arrays = tensors_from_bytes(data)
-        expected = DECODERS[name].array_names(settings)
-        if set(arrays) != expected:
+        for tensor, array in arrays.items():
+            if array.dtype.kind not in "fi" or not np.isfinite(array).all():
+                raise InvalidArtifactError(
+                    f"Expected finite numbers in tensor {tensor}, found {array.dtype} with others.",
+                    remedy="Train again.",
+                )
+        decoder = DECODERS[name].from_arrays(settings, arrays)
+        expected = decoder.arrays().keys()
+        if arrays.keys() != expected:
             raise InvalidArtifactError(
                 f"Expected the tensors {sorted(expected)}, found {sorted(arrays)}.", remedy="Train again."
             )
-        for tensor, array in arrays.items():
-            if array.dtype.kind != "f" or not np.isfinite(array).all():
-                raise InvalidArtifactError(
-                    f"Expected finite floats in tensor {tensor}, found {array.dtype} with others.",
-                    remedy="Train again.",
-                )
-        return DECODERS[name].from_arrays(settings, arrays)
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise InvalidArtifactError(
             f"Expected the arrays of a {name} decoder, found what cannot be one ({error}).",
             remedy="Train again.",
         ) from error
+    return decoder
 
 
 def content_hash(name: str, settings: dict[str, Any], data: bytes) -> str:
@@ -204,7 +205,9 @@ def write_artifact(
     files = {
         DECODER_FILE: data,
         EVALUATION_FILE: json.dumps(provenance.evaluation, indent=2).encode(),
-        MODEL_CARD_FILE: render_model_card(manifest, provenance.evaluation, sorted(plots)).encode(),
+        MODEL_CARD_FILE: render_model_card(
+            manifest, provenance.evaluation, sorted(plots), holds_training_rows="points" in decoder.arrays()
+        ).encode(),
         **{f"plots/{name}": png for name, png in plots.items()},
     }
     manifest["files"] = {

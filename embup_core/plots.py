@@ -33,7 +33,7 @@ def cosine_hexbin(
     dpi
         Dots an inch; the figure is 5 x 4.4 inches.
     """
-    figure, axes = _blank(height_in=4.4)
+    figure, (axes,) = blank(height_in=4.4)
     low, high = float(min(true.min(), predicted.min())), float(max(true.max(), predicted.max()))
     image = axes.hexbin(
         true, predicted, gridsize=70, bins="log", mincnt=1, extent=(low, high, low, high), cmap="viridis"
@@ -41,29 +41,32 @@ def cosine_hexbin(
     axes.plot((low, high), (low, high), color="crimson", linewidth=1)
     axes.set(xlabel="true cosine", ylabel="predicted cosine", title=title)
     figure.colorbar(image, label="pairs")
-    return _png(figure, dpi)
+    return png(figure, dpi)
 
 
-def loss_curve(losses: Sequence[float], *, title: str, dpi: int = 120) -> bytes:
-    """Training loss by epoch, on a logarithmic scale: PNG bytes.
+def training_curves(history: Mapping[str, Sequence[float]], *, title: str, dpi: int = 120) -> bytes:
+    """What a fit of many steps watched, each under the other by step: PNG bytes.
 
     Parameters
     ----------
-    losses
-        Mean loss of each epoch: mean squared error of cosines.
+    history
+        A number a step, by name, such as ``squared_error``. Logarithmic where all are above 0.
     title
         Above the plot.
     dpi
-        Dots an inch; the figure is 5 x 3.4 inches.
+        Dots an inch; the figure is 5 inches wide, and 3.4 high for each name.
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _blank(height_in=3.4)
-    axes.plot(range(1, len(losses) + 1), losses, marker="." if len(losses) < 100 else "")
-    axes.set(xlabel="epoch", ylabel="mean squared error of cosines", title=title, yscale="log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(visible=True, which="both", alpha=0.3)
-    return _png(figure, dpi)
+    figure, axes = blank(height_in=3.4 * len(history), rows=len(history))
+    for one, (name, values) in zip(axes, history.items(), strict=True):
+        one.plot(range(1, len(values) + 1), values, marker="." if len(values) < 100 else "")
+        one.set(ylabel=name.replace("_", " "), yscale="log" if min(values) > 0 else "linear")
+        one.xaxis.set_major_locator(MaxNLocator(integer=True))
+        one.grid(visible=True, which="both", alpha=0.3)
+    axes[0].set_title(title)
+    axes[-1].set_xlabel("step")
+    return png(figure, dpi)
 
 
 def comparison(scores: Mapping[str, Scores], *, dpi: int = 120) -> bytes:
@@ -79,26 +82,28 @@ def comparison(scores: Mapping[str, Scores], *, dpi: int = 120) -> bytes:
     worst_first = sorted(scores.items(), key=lambda item: item[1].test_test.r2)
     names = [name for name, _ in worst_first]
     r2 = [one.test_test.r2 for _, one in worst_first]
-    figure, axes = _blank(height_in=1.2 + 0.45 * len(names))
+    figure, (axes,) = blank(height_in=1.2 + 0.45 * len(names))
     axes.barh(names, [max(value, LOWEST_BAR) for value in r2], color="#3b6fb6")
     for row, value in enumerate(r2):
         axes.text(max(value, 0) + 0.015, row, f"{value:.3f}", verticalalignment="center")
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set(xlim=(LOWEST_BAR, 1.1), xlabel="R2 of cosines, test x test", title="Decoders on unseen rows")
     axes.invert_yaxis()
-    return _png(figure, dpi)
+    return png(figure, dpi)
 
 
-def _blank(*, height_in: float) -> tuple[Figure, Axes]:
+def blank(*, height_in: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure 5 inches wide with so many plots under each other."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, height_in), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots()
+    return figure, list(figure.subplots(rows, squeeze=False)[:, 0])
 
 
-def _png(figure: Figure, dpi: int) -> bytes:
-    png = io.BytesIO()
-    figure.savefig(png, dpi=dpi, format="png", metadata={"Software": None})
-    return png.getvalue()
+def png(figure: Figure, dpi: int) -> bytes:
+    """The figure as PNG bytes, the same for the same numbers."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=dpi, format="png", metadata={"Software": None})
+    return drawn.getvalue()

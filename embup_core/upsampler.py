@@ -68,3 +68,26 @@ class Upsampler:
                 remedy="Leave the row out or correct it.",
             )
         return self._decoder.predict_with_confidence((projected / lengths[:, None]).astype(np.float32))
+
+    def cosine_standard_error(
+        self,
+        rows: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        other_rows: NDArray[np.float32],
+        other_confidence: NDArray[np.float32],
+    ) -> NDArray[np.float32] | None:
+        """Standard errors of the cosines between decoded rows; None where the decoder does not know.
+
+        Parameters
+        ----------
+        rows, other_rows
+            From `upsample`: float32, shapes (n, 1536) and (m, 1536).
+        confidence, other_confidence
+            That came with them: float32, shapes (n,) and (m,).
+
+        Returns
+        -------
+        standard_error
+            float32, shape (n, m): root of the expected squared error of each cosine.
+        """
+        return self._decoder.cosine_standard_error(rows, confidence, other_rows, other_confidence)

@@ -6,7 +6,9 @@ from typing import Any
 import dagster as dg
 
 from pipelines.defs import checks
-from pipelines.defs.assets import candidates, evaluation, geometry, inputs, publication
+from pipelines.defs.assets import geometry, inputs, publication
+from pipelines.defs.assets.candidates import candidate_assets
+from pipelines.defs.assets.evaluation import evaluation_asset
 from pipelines.defs.jobs import train_and_publish_job
 from pipelines.defs.resources import resources_for
 from pipelines.settings import PipelineSettings
@@ -25,7 +27,11 @@ def build_defs(
         Resources to use instead, by key.
     """
     return dg.Definitions(
-        assets=dg.load_assets_from_modules([inputs, geometry, candidates, evaluation, publication]),
+        assets=[
+            *dg.load_assets_from_modules([inputs, geometry, publication]),
+            *candidate_assets(),
+            evaluation_asset(),
+        ],
         asset_checks=dg.load_asset_checks_from_modules([checks]),
         jobs=[train_and_publish_job],
         resources={**resources_for(settings or PipelineSettings()), **(resource_overrides or {})},

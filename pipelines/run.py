@@ -14,6 +14,8 @@ import stamina.instrumentation
 from pydantic import ValidationError
 
 from embup_core.errors import EmbupError, InvalidArtifactError, InvalidDataError, TrainingError
+from embup_core.registry import Registry
+from embup_core.replacement import Replaced
 from embup_core.scores_table import scores_table
 from embup_core.selection import wanted_candidates
 from embup_core.settings_table import refused_setting
@@ -64,6 +66,10 @@ class TrainingResult:
         Seconds that took, in this run or in the one that made the coordinates.
     service
         What became of the running service, in a sentence.
+    replaced
+        The version that was the latest before; None where there was none.
+    warning
+        What is worse about the new version; None where nothing is.
     run_id
         Of the run in Dagster's records.
     """
@@ -75,6 +81,8 @@ class TrainingResult:
     rows: int
     recovery_s: float
     service: str
+    replaced: Replaced | None
+    warning: str | None
     run_id: str
 
 
@@ -98,7 +106,7 @@ def train_and_publish(
     data
         Folder of downloads, intermediate results and Dagster's records.
     decoder
-        ``auto`` or the name of one.
+        ``auto``, ``fast`` or the name of one.
     progress
         Called as training goes on.
     settings
@@ -121,6 +129,7 @@ def train_and_publish(
     settings = _with_arguments(settings, source=source, registry=registry, data=data, decoder=decoder)
     # The default would print on standard output, which belongs to who called.
     stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
+    replaced = Replaced.latest(Registry(settings.registry))
     job = build_defs(settings).resolve_job_def(TRAIN_AND_PUBLISH)
     run_id = str(uuid4())
     with dg.DagsterInstance.from_config(str(prepare_dagster_home(settings.data))) as instance:
@@ -144,14 +153,18 @@ def train_and_publish(
             ) from error
         recovery = _facts_about(instance, "coordinates")
     evaluation: Evaluation = open_evaluation(result.asset_value("evaluation"))
+    scores = evaluation.test[evaluation.champion]
+    fingerprint = result.asset_value("cosine_matrix").fingerprint
     return TrainingResult(
         version=result.asset_value("decoder_artifact").version,
         champion=evaluation.champion,
-        table=scores_table(evaluation.reported),
+        table=scores_table(evaluation.reported, evaluation.decode_ms),
         scores=evaluation.reported,
         rows=recovery["rows"],
         recovery_s=recovery["recovery_s"],
         service=report.service,
+        replaced=replaced,
+        warning=None if replaced is None else replaced.warning(scores, fingerprint),
         run_id=run_id,
     )
 

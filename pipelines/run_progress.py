@@ -6,22 +6,27 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from embup_core.decoders import DECODERS
+from pipelines.defs.assets.candidates import asset_name
 from pipelines.progress_lines import share_done
 
 if TYPE_CHECKING:
     from pipelines.run import ProgressCallback
 
-# About how long steps take, as shares of a run on real data; a step not named here counts one unit.
-UNITS = {
-    "cosine_matrix": 3.0,
-    "coordinates": 5.0,
-    "decoder_linear": 2.0,
-    "decoder_linear_residual": 2.0,
-    "decoder_kriging": 2.0,
-    "decoder_mlp": 150.0,
-    "evaluation": 40.0,
-    "decoder_artifact": 3.0,
-}
+# About how long steps take, as shares of a run on real data; a step that has no share does not move the bar.
+_SHARES = {"cosine_matrix": 3.0, "coordinates": 5.0, "evaluation": 40.0, "decoder_artifact": 3.0}
+_SHARE_OF_A_DECODER = 4.0
+_SHARE_OF_A_DECODER_LEARNED_IN_STEPS = 75.0
+
+
+def step_shares() -> dict[str, float]:
+    """About how long each step takes, in units of which the whole is the sum."""
+    return _SHARES | {
+        asset_name(name): _SHARE_OF_A_DECODER_LEARNED_IN_STEPS
+        if "pytorch" in decoder.fitted_with
+        else _SHARE_OF_A_DECODER
+        for name, decoder in DECODERS.items()
+    }
 
 
 class ProgressReport:
@@ -47,7 +52,8 @@ class ProgressReport:
         self.failed_checks: list[dg.AssetCheckEvaluation] = []
         self.service = ""
         self._callback = callback
-        self._total = sum(UNITS.values())
+        self._shares = step_shares()
+        self._total = sum(self._shares.values())
         self._done = 0.0
         self._told = 0.0
 
@@ -55,14 +61,14 @@ class ProgressReport:
         """Take in one event."""
         event = entry.dagster_event
         if event is None:  # a line that an asset logged
-            part = (share_done(entry.user_message) or 0.0) * UNITS.get(self.step, 0.0)
+            part = (share_done(entry.user_message) or 0.0) * self._shares.get(self.step, 0.0)
             self._tell(f"{self.step}: {entry.user_message}" if self.step else entry.user_message, part)
             return
         if event.event_type == dg.DagsterEventType.STEP_START:
             self.step = event.step_key or ""
             self._tell(self.step)
         elif event.event_type == dg.DagsterEventType.STEP_SUCCESS:
-            self._done += UNITS.get(event.step_key or "", 0.0)
+            self._done += self._shares.get(event.step_key or "", 0.0)
             self._tell(self.step)
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data

@@ -35,7 +35,9 @@ class PipelineSettings(BaseSettings):
         description="Largest file that is downloaded, in bytes; larger ones are refused.",
     )
     decoder: str = Field(
-        default="auto", description="Name of the decoder to publish, or `auto`: the best on validation rows."
+        default="auto",
+        description="Name of the decoder to publish, or `auto`: the best on validation rows, or `fast`: the "
+        "best of those that are fitted without PyTorch.",
     )
     registry: Path = Field(default=Path("data/registry"), description="Folder of published decoders.")
     data: Path = Field(

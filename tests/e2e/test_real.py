@@ -84,8 +84,8 @@ def _train(work: Path, *options: str, decoder: str = "auto") -> Trained:
 
 @pytest.fixture(scope="module")
 def ada(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """All rows, without the perceptron, whose two fits take minutes; it runs on a part of the rows below."""
-    return _train(tmp_path_factory.mktemp("ada"), decoder="kriging")
+    """All rows, and what is fitted in seconds; what takes longer runs on a part of the rows below."""
+    return _train(tmp_path_factory.mktemp("ada"), decoder="fast")
 
 
 def test_the_champion_reaches_the_promised_figures(ada: Trained) -> None:
@@ -142,9 +142,11 @@ def test_batch_and_realtime_answers_are_equal_and_unit(ada: Trained, tmp_path: P
     [("--rows", "2500"), ("--source", "small3", "--rows", "2500"), ("--kind", "pca", "--rows", "2500")],
     ids=["the same model", "another embedding model", "another projection"],
 )
-def test_the_same_settings_win_on_other_data(options: tuple[str, ...], tmp_path: Path) -> None:
-    """A part of the rows, for time; the README has the command for all of them."""
-    trained = _train(tmp_path, *options)
-    assert trained.result["champion"] == "kriging"
-    for other in ("linear", "linear_residual", "mlp"):
-        assert trained.r2(other) < trained.champion["test_test"]["r2"]
+def test_the_same_settings_do_well_on_other_data(options: tuple[str, ...], tmp_path: Path) -> None:
+    """A part of the rows, for time; docs/decoder.md has the figures for all of them."""
+    trained = _train(tmp_path, *options, decoder="neural_kriging")
+    pairs = trained.champion["test_test"]
+    assert pairs["r2"] > trained.r2("linear_residual") + 0.05
+    assert abs(pairs["bias"]) < 0.01
+    ratios = [decile["ratio"] for decile in trained.champion["calibration"]]
+    assert all(0.6 < ratio < 1.6 for ratio in ratios)

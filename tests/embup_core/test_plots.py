@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from embup_core.evaluation import PairScores, Scores
-from embup_core.plots import LOWEST_BAR, comparison, loss_curve
+from embup_core.plots import LOWEST_BAR, comparison, training_curves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +41,28 @@ def scores(r2: float) -> Scores:
     return Scores(pairs, pairs, 0.4, 1e-7, 1.0)
 
 
-def test_a_training_curve_has_one_point_an_epoch(seen: Callable[[str], dict[str, Any]]) -> None:
+def test_a_training_curve_has_one_point_a_step(seen: Callable[[str], dict[str, Any]]) -> None:
     drawn = seen("plot")
-    assert loss_curve([0.2, 0.1, 0.05], title="mlp").startswith(PNG)
-    epochs, losses = drawn["args"]
-    assert (list(epochs), losses) == ([1, 2, 3], [0.2, 0.1, 0.05])
+    assert training_curves({"loss": [0.2, 0.1, 0.05]}, title="mlp").startswith(PNG)
+    steps, losses = drawn["args"]
+    assert (list(steps), losses) == ([1, 2, 3], [0.2, 0.1, 0.05])
+
+
+def test_only_what_is_above_zero_is_drawn_on_a_logarithmic_scale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from matplotlib.axes import Axes
+
+    scales: list[str] = []
+    set_scale = Axes.set_yscale
+
+    def noted(axes: Any, value: str, **options: Any) -> None:
+        scales.append(value)
+        set_scale(axes, value, **options)
+
+    monkeypatch.setattr(Axes, "set_yscale", noted)
+    training_curves({"loss": [2.0, 1.0], "r2": [-0.5, 0.5]}, title="both")
+    assert scales == ["log", "linear"]
 
 
 def test_a_comparison_stands_worst_first_cut_off_below_with_the_true_number(

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 FAST: dict[str, Any] = {
     "ops": {
         "decoder_mlp": {"config": {"epochs": 1}},
-        "evaluation": {"config": {"plotted_pairs": 500}},
+        "decoder_mlp_coordinates": {"config": {"epochs": 1}},
+        "decoder_metric_kriging": {"config": {"steps": 2}},
+        "decoder_neural_kriging": {"config": {"epochs": 2}},
+        "evaluation": {"config": {"plotted_pairs": 500, "learning_curve_shares": []}},
     },
     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
 }

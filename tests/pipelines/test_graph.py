@@ -11,7 +11,9 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from embup_core.decoders import DECODERS
 from embup_core.registry import Registry
+from embup_core.selection import wanted_candidates
 from embup_core.sources import COSINES_FILE, PROJECTED_FILE, SampleParameters, generate_sample
 
 if TYPE_CHECKING:
@@ -50,34 +52,39 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
 def test_the_whole_graph_publishes_the_champion(run: Run, settings: PipelineSettings) -> None:
     result = run()
     assert result.success
-    assert len(materialized(result)) == 11
+    assert len(materialized(result)) == 7 + len(DECODERS)
     assert all(check.passed for check in result.get_asset_check_evaluations())
     assert len(result.get_asset_check_evaluations()) == 6
 
     published = Registry(settings.registry).load_artifact()
     assert published.version == metadata(result, "decoder_artifact")["version"]
-    assert published.manifest["decoder"]["name"] == metadata(result, "evaluation")["champion"] == "kriging"
+    champion = metadata(result, "evaluation")["champion"]
+    assert published.manifest["decoder"]["name"] == champion
     assert published.manifest["data"]["fingerprint"] == metadata(result, "cosine_matrix")["fingerprint"]
     assert published.manifest["data"]["rows"] == 600
     parts = published.manifest["split"]
     assert (parts["train"], parts["validation"], parts["test"]) == (450, 60, 90)
-    assert sorted(path.name for path in (published.folder / "plots").iterdir()) == [
-        "comparison.png",
-        *(f"cosines_{name}.png" for name in ("kriging", "linear", "linear_residual", "mlp")),
-        "training_mlp.png",
-    ]
+    fitted = wanted_candidates("auto")
+    plots = {path.name for path in (published.folder / "plots").iterdir()}
+    assert plots - {"calibration_of_cosines.png"} == {
+        *("comparison.png", "error_by_cosine.png", "error_and_latency.png", "overlap.png"),
+        "calibration_of_confidence.png",
+        *(f"cosines_{name}.png" for name in fitted),
+        *(f"training_{name}.png" for name in ("mlp", "mlp_coordinates", "metric_kriging", "neural_kriging")),
+    }
     card = (published.folder / "MODEL_CARD.md").read_text()
     assert "](plots/comparison.png)" in card
     assert "](plots/training_mlp.png)" in card
     scores = json.loads((published.folder / "evaluation.json").read_text())
-    assert scores["champion"] == "kriging"
-    assert set(scores["test"]) == {"linear", "linear_residual", "kriging", "mlp"}
+    on_validation = {name: one["test_test"]["r2"] for name, one in scores["validation"].items()}
+    assert scores["champion"] == champion == max(on_validation, key=lambda name: on_validation[name])
+    assert set(scores["test"]) == fitted < set(DECODERS)
     assert set(scores["baselines"]) == {"constant_mean", "projected_cosines"}
 
     table = metadata(result, "evaluation")["scores"]
     assert {record.data["decoder"] for record in table} == set(scores["test"]) | set(scores["baselines"])
     assert "data:image/png;base64," in metadata(result, "evaluation")["true_against_predicted_cosine"]
-    assert "data:image/png;base64," in metadata(result, "evaluation")["comparison"]
+    assert "data:image/png;base64," in metadata(result, "evaluation")["report"]
     assert "data:image/png;base64," in metadata(result, "decoder_mlp")["training"]
     assert "training" not in metadata(result, "decoder_kriging")
     assert "No service is running" in metadata(result, "upsampler_service")["state"]
@@ -86,7 +93,7 @@ def test_the_whole_graph_publishes_the_champion(run: Run, settings: PipelineSett
 def test_no_matrix_passes_through_an_io_manager(run: Run, settings: PipelineSettings) -> None:
     run(decoder="linear_residual")
     handles = [path for path in (settings.data / ".dagster" / "handles").rglob("*") if path.is_file()]
-    assert len(handles) == 10
+    assert len(handles) == 6 + len(DECODERS)
     assert all(path.suffix == ".json" and path.stat().st_size < 2000 for path in handles)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
+from embup_core.decoders import DECODERS
 from embup_core.errors import InputError, SourceUnavailableError, TrainingError
 from embup_core.registry import Registry
 from pipelines.run import train_and_publish
@@ -56,7 +57,7 @@ def test_a_named_decoder_is_trained_published_and_recorded(
 
 
 def test_an_unknown_decoder_is_refused_before_anything_happens(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected auto or one of linear, linear_residual, kriging, mlp"):
+    with pytest.raises(InputError, match=f"expected auto, fast or one of {', '.join(DECODERS)}"):
         train_and_publish("sample", tmp_path / "r", tmp_path / "d", "oracle")
     assert list(tmp_path.iterdir()) == []
 

@@ -2,8 +2,9 @@
 
 import dagster as dg
 
+from embup_core.decoders import DECODERS
 from pipelines.progress_lines import now_and_then, progress_line, share_done
-from pipelines.run_progress import UNITS, ProgressReport
+from pipelines.run_progress import ProgressReport, step_shares
 
 
 def entry(message: str) -> dg.EventLogEntry:
@@ -16,9 +17,16 @@ def test_an_asset_that_counts_moves_the_bar_within_its_step() -> None:
     told: list[float] = []
     report = ProgressReport(lambda done, *_: told.append(done))
     report.step = "decoder_mlp"
-    for message in ("epochs: 30 of 120", "epochs: 60 of 120", "epochs: 1 of 120", "something else"):
+    for message in ("steps: 30 of 120", "steps: 60 of 120", "steps: 1 of 120", "something else"):
         report(entry(message))
-    assert told == [UNITS["decoder_mlp"] / 4, UNITS["decoder_mlp"] / 2, *[UNITS["decoder_mlp"] / 2] * 2]
+    share = step_shares()["decoder_mlp"]
+    assert told == [share / 4, share / 2, share / 2, share / 2]
+
+
+def test_every_decoder_moves_the_bar() -> None:
+    shares = step_shares()
+    assert all(shares[f"decoder_{name}"] > 0 for name in DECODERS)
+    assert shares["decoder_mlp"] > 10 * shares["decoder_kriging"]
 
 
 def test_what_assets_log_about_their_count_is_understood() -> None:
@@ -29,7 +37,7 @@ def test_what_assets_log_about_their_count_is_understood() -> None:
     report = ProgressReport(lambda done, *_: told.append(done))
     report.step = "cosine_matrix"
     report(entry(logged[0]))
-    assert told == [UNITS["cosine_matrix"] / 2]
+    assert told == [step_shares()["cosine_matrix"] / 2]
 
 
 def test_a_line_is_read_back_as_it_was_written() -> None:

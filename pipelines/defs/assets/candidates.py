@@ -1,19 +1,19 @@
-"""One asset a decoder, fitted twice: on train rows, to choose by, and with validation rows, to report.
-
-Defaults of the configurations are those of the decoders; a test holds them together.
-"""
+"""One asset a decoder, fitted twice: on train rows, to choose by, and with validation rows, to report."""
 
 import itertools
+import time
 from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+import numpy as np
+from numpy.typing import NDArray
 
 from embup_core.decoders import DECODERS, Decoder
-from embup_core.decoders.mlp import MlpDecoder
-from embup_core.plots import loss_curve
+from embup_core.plots import training_curves
+from embup_core.row_split import RowSplit
 from embup_core.selection import Candidate
+from pipelines.defs.assets.decoder_config import decoder_config
 from pipelines.defs.assets.handles import (
     OWNERS,
     CandidateHandle,
@@ -33,66 +33,30 @@ from pipelines.staging import version_of
 GROUP = "decoders"
 
 
-class LinearConfig(dg.Config):
-    """Settings of the linear decoder."""
-
-    alpha: float = Field(
-        0.01, ge=0, description="Ridge penalty on the squared weights, in units of squared z."
-    )
+def candidate_assets() -> list[dg.AssetsDefinition]:
+    """Make the asset of each decoder there is."""
+    return [_candidate_asset(decoder_type) for decoder_type in DECODERS.values()]
 
 
-class LinearResidualConfig(dg.Config):
-    """Settings of the linear decoder with residual."""
-
-    alpha: float = Field(1.0, ge=0, description="Ridge penalty, in standard units of z.")
-    mean_dims: int = Field(
-        64, ge=2, le=1534, description="Dimensions of the regression; the rest are residual."
-    )
-    residual_length_scale: float = Field(
-        1.5, gt=0, description="Distance, in standard units of z, over which two residuals stay alike."
-    )
-    seed: int = Field(0, description="Of the residual's random frequencies.")
+def candidate_ins() -> dict[str, dg.AssetIn]:
+    """All candidates as inputs of another asset, which takes them as ``**candidates: CandidateHandle``."""
+    return {asset_name(name): dg.AssetIn(dagster_type=CandidateHandle) for name in DECODERS}
 
 
-class KrigingConfig(dg.Config):
-    """Settings of the kriging decoder."""
-
-    neighbours: int = Field(16, ge=1, description="Training rows that a prediction looks at.")
-    length_scale: float = Field(
-        16.0, gt=0, description="Of the Laplacian covariance, in standard units of z."
-    )
-    nugget: float = Field(
-        0.001, ge=0, description="Variance of the noise, as a share of the covariance at 0."
-    )
-    alpha: float = Field(1.0, ge=0, description="Ridge penalty of the trend, in standard units of z.")
-    mean_dims: int = Field(
-        384, ge=2, le=1534, description="Dimensions of the regression; the rest are residual."
-    )
-    residual_length_scale: float = Field(
-        1.5, gt=0, description="Distance, in standard units of z, over which two residuals stay alike."
-    )
-    seed: int = Field(0, description="Of the residual's random frequencies.")
+def asset_name(decoder: str) -> str:
+    """Name of a decoder's asset."""
+    return f"decoder_{decoder}"
 
 
-class MlpConfig(dg.Config):
-    """Settings of the perceptron."""
-
-    epochs: int = Field(40, ge=1, description="Passes over the training rows.")
-    batch_rows: int = Field(256, ge=2, description="Rows a step; a step sees all their pairs.")
-    learning_rate: float = Field(1e-3, gt=0, description="The largest of the one-cycle schedule.")
-    seed: int = Field(0, description="Of the starting weights and of the order of rows.")
-
-
-def candidate_asset(
-    decoder_type: type[Decoder], config_type: type[dg.Config], kinds: set[str]
-) -> dg.AssetsDefinition:
-    """Make the asset of one decoder."""
+def _candidate_asset(decoder_type: type[Decoder]) -> dg.AssetsDefinition:
+    config_type = decoder_config(decoder_type)
+    name = asset_name(decoder_type.name)
 
     @dg.asset(
-        name=f"decoder_{decoder_type.name}",
+        name=name,
         group_name=GROUP,
         owners=OWNERS,
-        kinds=kinds,
+        kinds=set(decoder_type.fitted_with),
         description=f"Candidate: {decoder_type.summary}. Fitted on train rows, then with validation rows.",
     )
     def candidate(
@@ -121,19 +85,17 @@ def candidate_asset(
                 metadata={"state": state},
                 data_version=dg.DataVersion("not fitted"),
             )
-        if decoder_type is MlpDecoder:
-            settings["on_epoch"] = _epochs_told(context, settings["epochs"])
         rows = open_split(row_split)
-        fitted = Candidate.fit(
+        fitted = _fit_twice(
             decoder_type,
             settings,
             open_projected(projected_embeddings, cosine_matrix),
             open_coordinates(coordinates),
-            train=rows.train,
-            fit_rows=rows.fit_rows,
+            rows,
+            log=context.log.info,
         )
         folder = staging.area(cosine_matrix.fingerprint).save_folder(
-            f"decoder_{decoder_type.name}", version, fitted.files() | _training_plot(fitted.for_report)
+            name, version, fitted.files() | _training_plot(fitted.for_report)
         )
         shown = _training_plot(fitted.for_report, dpi=THUMBNAIL_DPI)
         return dg.MaterializeResult(
@@ -154,22 +116,32 @@ def candidate_asset(
     return candidate
 
 
-def _epochs_told(context: dg.AssetExecutionContext, epochs: int) -> Callable[[int], None]:
-    """Tell the epochs of both fits as one count."""
-    tell = now_and_then(context.log.info)
+def _fit_twice(
+    decoder_type: type[Decoder],
+    settings: dict[str, Any],
+    projected: NDArray[np.float32],
+    coordinates: NDArray[np.float32],
+    rows: RowSplit,
+    *,
+    log: Callable[[str], None],
+) -> Candidate:
+    """Fit on train rows, and again with validation rows; the steps of both are told as one count."""
+    tell = now_and_then(log)
     counted = itertools.count(1)
-    return lambda _: tell("epochs", next(counted), 2 * epochs)
+
+    def fitted(to_fit: NDArray[np.int64]) -> Decoder:
+        decoder = decoder_type(**settings)
+        decoder.on_step = lambda _, steps: tell("steps", next(counted), 2 * steps)
+        return decoder.fit(projected[to_fit], coordinates[to_fit])
+
+    for_selection = fitted(rows.train)
+    started_s = time.perf_counter()
+    for_report = fitted(rows.fit_rows)
+    return Candidate(for_selection, for_report, time.perf_counter() - started_s)
 
 
 def _training_plot(decoder: Decoder, *, dpi: int = 120) -> dict[str, bytes]:
-    """The curve of a decoder that learned in epochs, by file name; of others nothing."""
-    if not isinstance(decoder, MlpDecoder):
+    """The curves of a decoder that learned in steps, by file name; of others nothing."""
+    if not decoder.history_:
         return {}
-    title = f"{decoder.name}: {len(decoder.losses_)} epochs"
-    return {f"training_{decoder.name}.png": loss_curve(decoder.losses_, title=title, dpi=dpi)}
-
-
-decoder_linear = candidate_asset(DECODERS["linear"], LinearConfig, {"scikitlearn"})
-decoder_linear_residual = candidate_asset(DECODERS["linear_residual"], LinearResidualConfig, {"scikitlearn"})
-decoder_kriging = candidate_asset(DECODERS["kriging"], KrigingConfig, {"numpy"})
-decoder_mlp = candidate_asset(DECODERS["mlp"], MlpConfig, {"pytorch"})
+    return {f"training_{decoder.name}.png": training_curves(decoder.history_, title=decoder.name, dpi=dpi)}

@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from embup_core.evaluation import Scores, baselines, evaluate_decoder, sample_test_pairs
-from embup_core.plots import comparison, cosine_hexbin
+from embup_core.candidate_evaluation import Sample, evaluate_candidates
+from embup_core.decoders import DECODERS
+from embup_core.evaluation import sample_test_pairs
+from embup_core.plots import cosine_hexbin
+from embup_core.report_plots import report_plots
 from embup_core.scores_table import markdown_table, scores_table
 from embup_core.selection import Candidate, Evaluation
+from pipelines.defs.assets.candidates import asset_name, candidate_ins
 from pipelines.defs.assets.handles import (
     OWNERS,
     CandidateHandle,
@@ -20,6 +23,7 @@ from pipelines.defs.assets.handles import (
     open_coordinates,
     open_matrix,
     open_projected,
+    open_row_labels,
     open_split,
     require_one_lineage,
 )
@@ -31,12 +35,23 @@ EVALUATION_FILE = "evaluation.json"
 
 
 class EvaluationConfig(dg.Config):
-    """What is drawn."""
+    """What is drawn, and what is fitted for it."""
 
     plotted_pairs: int = Field(200_000, ge=100, description="Random pairs of test rows in each plot.")
+    learning_curve_shares: list[float] = Field(
+        default=[0.25, 0.5],
+        description="Shares of the train rows that the champion is fitted on anew; empty for no curve.",
+    )
 
 
-@dg.asset(group_name="evaluation", owners=OWNERS, kinds={"numpy", "matplotlib"})
+def evaluation_asset() -> dg.AssetsDefinition:
+    """Make the asset, which takes all candidates there are."""
+    make = dg.asset(
+        ins=candidate_ins(), group_name="evaluation", owners=OWNERS, kinds={"numpy", "matplotlib"}
+    )
+    return make(evaluation)
+
+
 def evaluation(
     context: dg.AssetExecutionContext,
     config: EvaluationConfig,
@@ -44,66 +59,54 @@ def evaluation(
     cosine_matrix: MatrixHandle,
     coordinates: StagedResult,
     row_split: StagedResult,
-    decoder_linear: CandidateHandle,
-    decoder_linear_residual: CandidateHandle,
-    decoder_kriging: CandidateHandle,
-    decoder_mlp: CandidateHandle,
     candidates: CandidateChoice,
     staging: StagingRoot,
+    **handles: CandidateHandle,
 ) -> dg.MaterializeResult[StagedResult]:
     """Scores of all candidates and baselines on pairs of unseen rows, a plot each, and the champion."""
-    handles = {
-        "decoder_linear": decoder_linear,
-        "decoder_linear_residual": decoder_linear_residual,
-        "decoder_kriging": decoder_kriging,
-        "decoder_mlp": decoder_mlp,
-    }
     made_from = require_one_lineage(cosine_matrix, coordinates=coordinates, row_split=row_split, **handles)
     projected = open_projected(projected_embeddings, cosine_matrix)
     matrix = open_matrix(cosine_matrix)
     rows = open_split(row_split)
 
-    settings: dict[str, dict[str, Any]] = {}
-    validation: dict[str, Scores] = {}
-    test: dict[str, Scores] = {}
-    plots: dict[str, bytes] = {}
-    small: dict[str, bytes] = {}
-    for handle in handles.values():
-        if handle.path is None:
-            continue
-        folder = Path(handle.path)
-        candidate = Candidate.load(folder)
-        plots |= {path.name: path.read_bytes() for path in folder.glob("*.png")}
-        decoder = candidate.for_report
-        context.log.info("scoring %s", decoder.name)
-        settings[decoder.name] = decoder.settings()
-        validation[decoder.name] = evaluate_decoder(
-            candidate.for_selection, projected, matrix, fit_rows=rows.train, eval_rows=rows.validation
-        )
-        test[decoder.name] = evaluate_decoder(
-            decoder, projected, matrix, fit_rows=rows.fit_rows, eval_rows=rows.test, fit_s=candidate.fit_s
-        )
-        true, predicted = sample_test_pairs(
-            decoder, projected, matrix, eval_rows=rows.test, pairs=config.plotted_pairs
-        )
-        title = f"{decoder.name}: R2 {test[decoder.name].test_test.r2:.3f}"
-        plots[f"cosines_{decoder.name}.png"] = cosine_hexbin(true, predicted, title=title)
-        small[decoder.name] = cosine_hexbin(true, predicted, title=title, dpi=THUMBNAIL_DPI)
-    result = Evaluation(
-        choice=candidates.decoder,
-        settings=settings,
-        validation=validation,
-        test=test,
-        baselines=baselines(
-            projected, open_coordinates(coordinates), matrix, fit_rows=rows.fit_rows, eval_rows=rows.test
-        ),
+    labels_file = cosine_matrix.files.labels
+    sample = Sample(
+        projected=projected,
+        coordinates=open_coordinates(coordinates),
+        matrix=matrix,
+        rows=rows,
+        labels=None if labels_file is None else open_row_labels(labels_file, cosine_matrix),
     )
-    plots["comparison.png"] = comparison(test)
+    staged = {name: handles[asset_name(name)].path for name in DECODERS}
+    fitted = {name: Path(path) for name, path in staged.items() if path}
+    result = evaluate_candidates(
+        sample,
+        fitted,
+        choice=candidates.decoder,
+        learning_curve_shares=config.learning_curve_shares,
+        log=context.log.info,
+    )
+    plots = report_plots(result)
+    small = report_plots(result, dpi=THUMBNAIL_DPI)
+    hexbins: dict[str, bytes] = {}
+    for name, folder in fitted.items():
+        plots |= {path.name: path.read_bytes() for path in folder.glob("*.png")}
+        true, predicted = sample_test_pairs(
+            Candidate.load(folder).for_report,
+            projected,
+            matrix,
+            eval_rows=rows.test,
+            pairs=config.plotted_pairs,
+        )
+        title = f"{name}: R2 {result.test[name].test_test.r2:.3f}"
+        plots[f"cosines_{name}.png"] = cosine_hexbin(true, predicted, title=title)
+        hexbins[name] = cosine_hexbin(true, predicted, title=title, dpi=THUMBNAIL_DPI)
     version = version_of(
         choice=candidates.decoder,
         # Not the version alone: the choice at the time of the fit may have left a candidate out.
         candidates=[handle.version if handle.path else None for handle in handles.values()],
         config=config.model_dump(),
+        labels=None if labels_file is None else labels_file.sha256,
     )
     content = json.dumps(result.to_json(), indent=2).encode()
     folder = staging.area(cosine_matrix.fingerprint).save_folder(
@@ -115,12 +118,13 @@ def evaluation(
         metadata={
             "champion": champion,
             "choice": candidates.decoder,
-            "test_r2": test[champion].test_test.r2,
-            "test_rmse": test[champion].test_test.rmse,
-            "scores": _table(result.reported),
-            "comparison": thumbnails({"comparison": comparison(test, dpi=THUMBNAIL_DPI)}),
-            "scores_on_validation": dg.MetadataValue.md(markdown_table(validation)),
-            "true_against_predicted_cosine": thumbnails(small),
+            "test_r2": result.test[champion].test_test.r2,
+            "test_rmse": result.test[champion].test_test.rmse,
+            "rule": result.rule,
+            "scores": _table(result),
+            "report": thumbnails({name.removesuffix(".png"): image for name, image in small.items()}),
+            "scores_on_validation": dg.MetadataValue.md(markdown_table(result.validation)),
+            "true_against_predicted_cosine": thumbnails(hexbins),
             "folder": dg.MetadataValue.path(str(folder)),
         },
         data_version=dg.DataVersion(version),
@@ -132,8 +136,8 @@ def open_evaluation(handle: StagedResult) -> Evaluation:
     return Evaluation.from_json(json.loads((Path(handle.path) / EVALUATION_FILE).read_bytes()))
 
 
-def _table(scores: dict[str, Scores]) -> dg.TableMetadataValue:
-    columns, rows = scores_table(scores)
+def _table(evaluation: Evaluation) -> dg.TableMetadataValue:
+    columns, rows = scores_table(evaluation.reported, evaluation.decode_ms)
     return dg.MetadataValue.table(
         records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
         schema=dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in columns]),

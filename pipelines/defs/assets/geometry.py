@@ -7,8 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from embup_core.coordinates import recover_coordinates
-from embup_core.row_split import split_rows
-from pipelines.defs.assets.handles import OWNERS, MatrixHandle, StagedResult, open_matrix
+from embup_core.row_split import SplitBy, split_rows
+from pipelines.defs.assets.handles import OWNERS, MatrixHandle, StagedResult, open_matrix, open_row_labels
 from pipelines.defs.resources import StagingRoot
 from pipelines.staging import version_of
 
@@ -26,6 +26,9 @@ class CoordinatesConfig(dg.Config):
 class RowSplitConfig(dg.Config):
     """How rows are divided."""
 
+    split: SplitBy = Field(
+        SplitBy.rows, description="Divide single rows, or whole groups, which the source's groups.npy names."
+    )
     seed: int = Field(0, description="Of the random division.")
     test_share: float = Field(0.15, gt=0, lt=1, description="Share of rows that only the report sees.")
     validation_share: float = Field(0.10, gt=0, lt=1, description="Share of rows that choose the champion.")
@@ -64,21 +67,28 @@ def row_split(
     config: RowSplitConfig, cosine_matrix: MatrixHandle, staging: StagingRoot
 ) -> dg.MaterializeResult[StagedResult]:
     """Which rows decoders are fitted on, chosen by and reported on."""
+    file = cosine_matrix.files.groups if config.split == SplitBy.groups else None
     split = split_rows(
         cosine_matrix.rows,
+        None if file is None else open_row_labels(file, cosine_matrix),
+        split=config.split,
         seed=config.seed,
         test_share=config.test_share,
         validation_share=config.validation_share,
     )
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
-    version = version_of(rows=cosine_matrix.rows, settings=config.model_dump())
+    version = version_of(rows=cosine_matrix.rows, settings=config.model_dump(), groups=file and file.sha256)
     path = staging.area(cosine_matrix.fingerprint).save_arrays(
-        "row_split", version, parts | {"seed": np.array([config.seed])}
+        "row_split", version, parts | {"seed": np.array([config.seed]), "by": np.array(str(split.by))}
     )
     return dg.MaterializeResult(
         value=StagedResult(
             path=str(path), version=version, made_from={"cosine_matrix": cosine_matrix.fingerprint}
         ),
-        metadata={**{f"{name}_rows": len(rows) for name, rows in parts.items()}, "seed": config.seed},
+        metadata={
+            **{f"{name}_rows": len(rows) for name, rows in parts.items()},
+            "split": str(split.by),
+            "seed": config.seed,
+        },
         data_version=dg.DataVersion(version),
     )

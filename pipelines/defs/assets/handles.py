@@ -7,7 +7,7 @@ made from one another.
 
 import hashlib
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from embup_core.cosine_matrix import CosineMatrix
 from embup_core.errors import InvalidDataError, SourceUnavailableError, TrainingError
-from embup_core.row_split import RowSplit
-from embup_core.sources import SourceFiles, load_projected
+from embup_core.row_split import RowSplit, SplitBy
+from embup_core.sources import SourceFiles, load_projected, load_row_labels
 
 OWNERS = ["team:embup"]
 AGAIN = "Materialize projected_embeddings and everything after it."
@@ -47,13 +47,26 @@ class InputFile(Handle):
         return cls(path=str(path), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
+class RowLabels(InputFile):
+    """A file with one label a row, as it was when it was checked."""
+
+    sha256: str
+
+    @classmethod
+    def now(cls, path: Path) -> Self:
+        """The file as it is; raises `SourceUnavailableError` where there is none."""
+        return cls(**InputFile.now(path).model_dump(), sha256=_sha256(path))
+
+
 class InputFiles(Handle):
-    """Both files of a source, on this machine."""
+    """The files of a source, on this machine."""
 
     projected: InputFile
     projected_sha256: str
     cosines: InputFile
     source: str
+    groups: RowLabels | None = None
+    labels: RowLabels | None = None
 
     @classmethod
     def now(cls, files: SourceFiles) -> Self:
@@ -63,6 +76,8 @@ class InputFiles(Handle):
             projected_sha256=_sha256(files.projected),
             cosines=InputFile.now(files.cosines),
             source=files.name,
+            groups=None if files.groups is None else RowLabels.now(files.groups),
+            labels=None if files.labels is None else RowLabels.now(files.labels),
         )
 
 
@@ -121,6 +136,22 @@ def open_matrix(handle: MatrixHandle) -> CosineMatrix:
     return CosineMatrix.open(Path(handle.files.cosines.path))
 
 
+def open_row_labels(file: RowLabels, matrix: MatrixHandle) -> NDArray[Any]:
+    """Groups or labels: integers or strings, shape (N,).
+
+    Raises
+    ------
+    InvalidDataError
+        The file changed since it was checked.
+    SourceUnavailableError
+        The file is gone.
+    """
+    path = Path(file.path)
+    if _sha256(path) != file.sha256:
+        raise _changed(path)
+    return load_row_labels(path, matrix.rows)
+
+
 def require_unchanged(file: InputFile) -> None:
     """Raise `InvalidDataError` unless a file has the size and the time that it had when it was checked."""
     path = Path(file.path)
@@ -173,7 +204,12 @@ def open_coordinates(handle: StagedResult) -> NDArray[np.float32]:
 def open_split(handle: StagedResult) -> RowSplit:
     """The row split."""
     with np.load(handle.path, allow_pickle=False) as parts:
-        return RowSplit(train=parts["train"], validation=parts["validation"], test=parts["test"])
+        return RowSplit(
+            train=parts["train"],
+            validation=parts["validation"],
+            test=parts["test"],
+            by=SplitBy(str(parts["by"])),
+        )
 
 
 class PublishedDecoder(Handle):

@@ -1,12 +1,19 @@
-"""The two files, brought here and checked. A check that fails is recorded before the run stops."""
+"""The source's files, brought here and checked. A check that fails is recorded before the run stops."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 
 from embup_core.errors import InvalidDataError
-from embup_core.sources import DataProfile, SourceFiles, load_projected, validate_pair
+from embup_core.sources import (
+    DataProfile,
+    SourceFiles,
+    load_projected,
+    load_row_labels,
+    validate_pair,
+)
 from pipelines.defs.assets.handles import OWNERS, InputFiles, MatrixHandle, require_unchanged
 from pipelines.defs.resources import Downloads, TrainingSource
 from pipelines.progress_lines import now_and_then
@@ -35,18 +42,24 @@ def _refused(asset: str, error: InvalidDataError) -> dg.AssetCheckResult:
             CHECK,
             asset="projected_embeddings",
             blocking=True,
-            description="(N, 32), float32 or float64, finite, rows of length 1 within 1e-3.",
+            description="(N, 32), float32 or float64, finite, rows of length 1 within 1e-3; "
+            "groups and labels, where given: one integer or string a row.",
         )
     ],
 )
 def projected_embeddings(
     context: dg.AssetExecutionContext, source: TrainingSource, downloads: Downloads
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[InputFiles]]:
-    """The short vectors, (N, 32), and with them both files of the source: generated, found or fetched."""
+    """The short vectors, (N, 32), and with them all files of the source: generated, found or fetched."""
     files = downloads.resolve(source.spec, context.log.info)
     handle = InputFiles.now(files)
     try:
         rows = len(load_projected(files.projected))
+        told_apart = {
+            name: len(np.unique(load_row_labels(path, rows)))
+            for name, path in (("groups", files.groups), ("labels", files.labels))
+            if path is not None
+        }
     except InvalidDataError as error:
         yield _refused("projected_embeddings", error)
         raise
@@ -55,9 +68,10 @@ def projected_embeddings(
         metadata={
             "rows": rows,
             "source": files.name,
+            **told_apart,
             "file": dg.MetadataValue.path(str(files.projected)),
         },
-        data_version=dg.DataVersion(handle.projected_sha256),
+        data_version=dg.DataVersion(_data_version(handle)),
         check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True, metadata={"rows": rows})],
     )
 
@@ -97,6 +111,12 @@ def cosine_matrix(
         data_version=dg.DataVersion(profile.fingerprint),
         check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True, metadata=_facts(profile))],
     )
+
+
+def _data_version(handle: InputFiles) -> str:
+    """Of the short vectors alone, and of groups and labels where there are any."""
+    optional = [file.sha256[:16] for file in (handle.groups, handle.labels) if file is not None]
+    return "-".join([handle.projected_sha256, *optional])
 
 
 def _facts(profile: DataProfile) -> dict[str, int | float | str]:

@@ -1,0 +1,188 @@
+"""`embup evaluate`: a published decoder on rows of one's own, whose originals or cosines are known."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embup_cli import options
+from embup_cli.output import print_fields, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from embup_core.evaluation import Interval, ProbeScores, Scores
+
+
+def _npy(name: str, what: str) -> Any:
+    return typer.Option(name, metavar="NPY", help=what)
+
+
+def evaluate(
+    *,
+    projected: Annotated[Path, _npy("--projected", "Rows that were not trained on, (n, 32).")],
+    originals: Annotated[Path | None, _npy("--originals", "Their originals, (n, 1536).")] = None,
+    cosines: Annotated[Path | None, _npy("--cosines", "Or the originals' cosines, (n, n).")] = None,
+    known_projected: Annotated[
+        Path | None, _npy("--known-projected", "Known rows, such as those trained on, (m, 32).")
+    ] = None,
+    known_originals: Annotated[
+        Path | None, _npy("--known-originals", "Their originals, (m, 1536); with --originals.")
+    ] = None,
+    known_cosines: Annotated[
+        Path | None, _npy("--known-cosines", "Or the cosines of rows with known rows, (n, m).")
+    ] = None,
+    labels: Annotated[
+        Path | None, _npy("--labels", "A label a row: how well does a classifier tell it, (n,).")
+    ] = None,
+    known_labels: Annotated[
+        Path | None, _npy("--known-labels", "The known rows' labels, which it learns from, (m,).")
+    ] = None,
+    registry: options.Registry = options.REGISTRY,
+    version: Annotated[str | None, typer.Option("--version", help="Version, if not the latest.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of samples and resampling.")] = 0,
+    json: options.Json = False,
+) -> None:
+    """Measure a decoder on your own rows.
+
+    Decoded cosines are compared with those of the originals, over pairs of rows and, where known rows are
+    given, over pairs of a row and a known one. Vectors need not be unit: only their direction counts.
+    """
+    from embup_core.evaluation.own_files import OwnFiles, OwnRows
+    from embup_core.evaluation.own_rows import evaluate_own_rows
+    from embup_core.registry import Registry
+
+    files = OwnFiles(
+        projected=projected,
+        originals=originals,
+        cosines=cosines,
+        known_projected=known_projected,
+        known_originals=known_originals,
+        known_cosines=known_cosines,
+        labels=labels,
+        known_labels=known_labels,
+    )
+    files.require_complete()
+    published = Registry(registry)
+    upsampler = published.load(version)
+    decoder = str(published.info(upsampler.version).manifest["decoder"]["name"])
+    with progress("evaluating") as bar:
+
+        def told(label: str, done: int, total: int | None) -> None:
+            bar.update(done, total, label)
+
+        rows = OwnRows.load(files, progress=told)
+        scores, probe = evaluate_own_rows(
+            upsampler, rows, standard_error=upsampler.cosine_standard_error, seed=seed, progress=told
+        )
+    known = 0 if rows.known_projected is None else len(rows.known_projected)
+    described = {
+        "model_version": upsampler.version,
+        "decoder": decoder,
+        "rows": len(rows.projected),
+        "known_rows": known,
+        "seed": seed,
+    }
+    if json:
+        print_json(described | _as_json(scores, probe))
+        return
+    print_fields(
+        [
+            ("decoder", decoder),
+            ("version", upsampler.version),
+            ("rows", f"{len(rows.projected):,}" + (f", and {known:,} known" if known else "")),
+        ]
+    )
+    _print_scores(scores, probe)
+
+
+def _as_json(scores: "Scores", probe: "ProbeScores | None") -> dict[str, Any]:
+    """Scores over pairs of rows at the top level, those with known rows one below."""
+    from dataclasses import asdict
+
+    nested = scores.to_json()
+    within, with_known = nested.pop("test_test"), nested.pop("test_train")
+    for of_training in ("fit_s", "train_train"):
+        nested.pop(of_training)
+    return {
+        **within,
+        **nested,
+        "with_known": with_known,
+        "probe": None if probe is None else asdict(probe),
+    }
+
+
+def _print_scores(scores: "Scores", probe: "ProbeScores | None") -> None:
+    kinds = {"row x row": scores.test_test, "row x known row": scores.test_train}
+    print()
+    print_table(
+        ("pairs of", "number", "RMSE", "MAE", "p99", "bias", "R2", "Pearson", "Spearman"),
+        [
+            (
+                name,
+                one.pairs,
+                one.rmse,
+                one.mae,
+                one.p99_abs_error,
+                f"{one.bias:+.4f}",
+                f"{one.r2:.3f}",
+                _rounded(one.pearson),
+                _rounded(one.spearman),
+            )
+            for name, one in kinds.items()
+            if one is not None
+        ],
+    )
+    print()
+    fields: list[tuple[str, object]] = []
+    if scores.intervals is not None:
+        fields += [
+            ("R2, 95 % interval", _interval(scores.intervals.r2, 3)),
+            ("RMSE, 95 % interval", _interval(scores.intervals.rmse, 4)),
+        ]
+    overlaps = {
+        1: scores.overlap_at_1,
+        5: scores.overlap_at_5,
+        10: scores.overlap_at_10,
+        50: scores.overlap_at_50,
+    }
+    for k, share in overlaps.items():
+        if share is not None:
+            interval = scores.intervals.overlap_at_10 if scores.intervals and k == 10 else None
+            fields.append(
+                (f"overlap@{k}", f"{share:.3f}" + (f" {_interval(interval, 3)}" if interval else ""))
+            )
+    fields += [
+        ("trustworthiness@10", _rounded(scores.trustworthiness_at_10)),
+        ("continuity@10", _rounded(scores.continuity_at_10)),
+        ("unit error", f"{scores.unit_norm_error:.0e}"),
+    ]
+    print_fields(fields)
+    print()
+    print_table(
+        ("true cosine", "pairs", "bias", "RMSE"),
+        [
+            (f"{one.low:+.2f} to {one.high:+.2f}", one.pairs, f"{one.bias:+.4f}", one.rmse)
+            for one in scores.test_test.error_by_bin
+        ],
+    )
+    if scores.calibration is not None:
+        print()
+        print_table(
+            ("predicted RMSE", "observed RMSE", "ratio", "pairs"),
+            [
+                (one.predicted_rmse, one.observed_rmse, _rounded(one.ratio), one.pairs)
+                for one in scores.calibration
+            ],
+        )
+    if probe is not None:
+        print()
+        shares = {**probe.accuracy, "most frequent label": probe.majority_share}
+        print_table(("classifier on", "accuracy"), [(name, f"{share:.3f}") for name, share in shares.items()])
+
+
+def _rounded(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
+
+
+def _interval(interval: "Interval", digits: int) -> str:
+    low, high = interval
+    return f"[{low:.{digits}f}, {high:.{digits}f}]"

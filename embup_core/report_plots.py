@@ -1,0 +1,151 @@
+"""The plots of a report: where errors are, whether they were foretold, what time and rows bring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from embup_core.plots import blank, comparison, png
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from embup_core.evaluation import ConfidenceDecile, LearningPoint, Scores
+    from embup_core.evaluation.calibration import CalibrationDecile
+    from embup_core.selection import Evaluation
+
+WITHIN = 0.15
+"""The band that calibration is drawn with: observed errors within 15 % of predicted ones."""
+OVERLAPS = (1, 5, 10, 50)
+DPI = 120
+
+
+def report_plots(evaluation: Evaluation, *, dpi: int = DPI) -> dict[str, bytes]:
+    """All plots that an evaluation holds the numbers of, PNG bytes by file name."""
+    champion = evaluation.champion
+    best = evaluation.test[champion]
+    drawn = {
+        "comparison.png": comparison(evaluation.test, dpi=dpi),
+        "error_by_cosine.png": error_by_cosine(_ranked(evaluation.test), dpi=dpi),
+        "overlap.png": overlap_curves(_ranked(evaluation.test), dpi=dpi),
+    }
+    if evaluation.decode_ms:
+        drawn["error_and_latency.png"] = error_and_latency(evaluation.test, evaluation.decode_ms, dpi=dpi)
+    if best.calibration is not None:
+        drawn["calibration_of_cosines.png"] = cosine_calibration(best.calibration, title=champion, dpi=dpi)
+    if evaluation.confidence:
+        drawn["calibration_of_confidence.png"] = confidence_calibration_plot(
+            evaluation.confidence, title=champion, dpi=dpi
+        )
+    if len(evaluation.learning_curve) > 1:
+        drawn["learning_curve.png"] = learning_curve_plot(evaluation.learning_curve, title=champion, dpi=dpi)
+    return drawn
+
+
+def error_by_cosine(scores: Mapping[str, Scores], *, dpi: int = DPI) -> bytes:
+    """RMSE by bin of the true cosine, a line a decoder, bins of fewer than 30 pairs left out: PNG bytes."""
+    figure, (axes,) = blank(height_in=3.8)
+    for name, one in scores.items():
+        bins = [part for part in one.test_test.error_by_bin if part.pairs >= 30]
+        axes.plot(
+            [(part.low + part.high) / 2 for part in bins], [part.rmse for part in bins], ".-", label=name
+        )
+    axes.set(xlabel="true cosine", ylabel="RMSE", title="Error by true cosine", yscale="log")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend(fontsize="small")
+    return png(figure, dpi)
+
+
+def overlap_curves(scores: Mapping[str, Scores], *, dpi: int = DPI) -> bytes:
+    """Share of the k true nearest training rows found, by k, a line a decoder: PNG bytes."""
+    figure, (axes,) = blank(height_in=3.8)
+    for name, one in scores.items():
+        found = {k: getattr(one, f"overlap_at_{k}") for k in OVERLAPS}
+        known = {k: share for k, share in found.items() if share is not None}
+        axes.plot(list(known), list(known.values()), ".-", label=name)
+    axes.set(xlabel="k", ylabel="overlap@k", title="Nearest training rows found", xscale="log", ylim=(0, 1))
+    axes.set_xticks(OVERLAPS, [str(k) for k in OVERLAPS])
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(fontsize="small")
+    return png(figure, dpi)
+
+
+def cosine_calibration(deciles: Sequence[CalibrationDecile], *, title: str, dpi: int = DPI) -> bytes:
+    """Predicted against observed error of cosines, a point a decile, with the band of 15 %: PNG bytes."""
+    figure, (axes,) = blank(height_in=4.4)
+    predicted, observed = (
+        [getattr(one, f"{kind}_rmse") for one in deciles] for kind in ("predicted", "observed")
+    )
+    line = [min(predicted + observed) * 0.9, max(predicted + observed) * 1.1]
+    axes.fill_between(
+        line,
+        [x * (1 - WITHIN) for x in line],
+        [x * (1 + WITHIN) for x in line],
+        alpha=0.2,
+        label="within 15 %",
+    )
+    axes.plot(line, line, color="crimson", linewidth=1)
+    axes.plot(predicted, observed, "o")
+    axes.set(xlabel="predicted RMSE", ylabel="observed RMSE", title=f"{title}: errors of cosines by decile")
+    axes.legend(fontsize="small")
+    return png(figure, dpi)
+
+
+def confidence_calibration_plot(deciles: Sequence[ConfidenceDecile], *, title: str, dpi: int = DPI) -> bytes:
+    """RMSE of a row's cosines with fitted rows by its confidence, observed and predicted: PNG bytes."""
+    figure, (axes,) = blank(height_in=3.8)
+    confidence = [one.confidence for one in deciles]
+    axes.plot(confidence, [one.observed_rmse for one in deciles], "o-", label="observed")
+    predicted = [(one.confidence, one.predicted_rmse) for one in deciles if one.predicted_rmse is not None]
+    if predicted:
+        axes.plot(*zip(*predicted, strict=True), ".--", label="predicted")
+    axes.set(
+        xlabel="confidence",
+        ylabel="RMSE of a row's cosines",
+        title=f"{title}: error by confidence",
+        ylim=(0, None),
+    )
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(fontsize="small")
+    return png(figure, dpi)
+
+
+def learning_curve_plot(points: Sequence[LearningPoint], *, title: str, dpi: int = DPI) -> bytes:
+    """R2 between validation rows by the rows fitted on: PNG bytes."""
+    figure, (axes,) = blank(height_in=3.4)
+    axes.plot([point.rows for point in points], [point.r2 for point in points], "o-")
+    axes.set(xlabel="rows fitted on", ylabel="R2 of cosines, validation", title=f"{title}: learning curve")
+    axes.grid(visible=True, alpha=0.3)
+    return png(figure, dpi)
+
+
+def error_and_latency(
+    scores: Mapping[str, Scores], decode_ms: Mapping[str, float], *, dpi: int = DPI
+) -> bytes:
+    """RMSE against the milliseconds a row takes, a point a decoder: PNG bytes."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    figure, (axes,) = blank(height_in=4.4)
+    for name, ms in decode_ms.items():
+        rmse = scores[name].test_test.rmse
+        axes.plot(ms, rmse, "o", color="#3b6fb6")
+        axes.annotate(name, (ms, rmse), xytext=(4, 4), textcoords="offset points", fontsize="x-small")
+    axes.set(
+        xlabel="ms a row, blocks of 256, one core",
+        ylabel="RMSE of cosines, test x test",
+        title="Error and time",
+        xscale="log",
+        yscale="log",
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())  # they run into each other
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.margins(x=0.25)
+    axes.grid(visible=True, which="both", alpha=0.3)
+    return png(figure, dpi)
+
+
+def _ranked(scores: Mapping[str, Scores], most: int = 6) -> dict[str, Scores]:
+    """The best few, so that lines can be told apart; the best first."""
+    best_first = sorted(scores.items(), key=lambda item: -item[1].test_test.r2)
+    return dict(best_first[:most])
