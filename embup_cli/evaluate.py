@@ -70,9 +70,7 @@ def evaluate(
             bar.update(done, total, label)
 
         rows = OwnRows.load(files, progress=told)
-        scores, probe = evaluate_own_rows(
-            upsampler, rows, standard_error=upsampler.cosine_standard_error, seed=seed, progress=told
-        )
+        scores, probe = evaluate_own_rows(upsampler, rows, seed=seed, progress=told)
     known = 0 if rows.known_projected is None else len(rows.known_projected)
     described = {
         "model_version": upsampler.version,

@@ -1,7 +1,7 @@
 """One immutable, versioned folder that holds a decoder and where it came from.
 
     <version>/decoder.safetensors   the learned arrays
-              manifest.json         decoder and settings, provenance, file hashes, golden inputs and outputs
+              manifest.json         decoder and settings, provenance, file hashes, golden inputs and answers
               evaluation.json       all candidates' scores and the protocol
               MODEL_CARD.md         the same for people
               plots/*.png
@@ -16,7 +16,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from safetensors import SafetensorError
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from embup_core.decoders import Decoder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DECODER_FILE = "decoder.safetensors"
 MANIFEST_FILE = "manifest.json"
 EVALUATION_FILE = "evaluation.json"
@@ -46,6 +46,7 @@ MODEL_CARD_FILE = "MODEL_CARD.md"
 _GOLDEN_ROWS = 4
 # Another processor's float32 sums differ in the last bits; a damaged array differs by far more.
 _GOLDEN_TOLERANCE = 1e-5
+_CANNOT_BE_BUILT = (SafetensorError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
 _LIBRARIES = ("numpy", "scikit-learn", "torch", "faiss-cpu", "safetensors")
 
 
@@ -132,7 +133,7 @@ def decoder_from_bytes(name: str, settings: dict[str, Any], data: bytes) -> Deco
             raise InvalidArtifactError(
                 f"Expected the tensors {sorted(expected)}, found {sorted(arrays)}.", remedy="Train again."
             )
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+    except _CANNOT_BE_BUILT as error:
         raise InvalidArtifactError(
             f"Expected the arrays of a {name} decoder, found what cannot be one ({error}).",
             remedy="Train again.",
@@ -200,13 +201,13 @@ def write_artifact(
         "metrics": dict(provenance.metrics),
         "git_commit": provenance.git_commit,
         "libraries": {name: metadata.version(name) for name in _LIBRARIES},
-        "golden": {"inputs": golden.tolist(), "outputs": decoder.predict(golden).tolist()},
+        "golden": _Golden.of(decoder, golden).to_json(),
     }
     files = {
         DECODER_FILE: data,
         EVALUATION_FILE: json.dumps(provenance.evaluation, indent=2).encode(),
         MODEL_CARD_FILE: render_model_card(
-            manifest, provenance.evaluation, sorted(plots), holds_training_rows="points" in decoder.arrays()
+            manifest, provenance.evaluation, sorted(plots), keeps=decoder.keeps
         ).encode(),
         **{f"plots/{name}": png for name, png in plots.items()},
     }
@@ -274,8 +275,7 @@ def load_artifact(folder: Path) -> Artifact:
     try:
         expected_hash = manifest["files"][DECODER_FILE]["sha256"]
         name, settings = manifest["decoder"]["name"], manifest["decoder"]["settings"]
-        inputs = np.array(manifest["golden"]["inputs"], np.float32)
-        outputs = np.array(manifest["golden"]["outputs"], np.float32)
+        golden = _Golden.from_json(manifest["golden"])
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidArtifactError(
             f"{folder / MANIFEST_FILE}: a field is missing or malformed ({error}).", remedy="Publish again."
@@ -292,20 +292,65 @@ def load_artifact(folder: Path) -> Artifact:
             remedy="The manifest was changed: publish again.",
         )
     decoder = decoder_from_bytes(name, settings, data)
-    _reproduce(decoder, inputs, outputs, folder)
+    _reproduce(decoder, golden, folder)
     return Artifact(folder, manifest, decoder)
 
 
-def _reproduce(
-    decoder: Decoder, inputs: NDArray[np.float32], outputs: NDArray[np.float32], folder: Path
-) -> None:
-    if inputs.ndim != 2 or inputs.shape[1] != INPUT_DIMS or outputs.shape != (len(inputs), OUTPUT_DIMS):
-        raise InvalidArtifactError(
-            f"{folder / MANIFEST_FILE}: golden inputs and outputs have shapes {inputs.shape} and "
-            f"{outputs.shape}, expected (k, {INPUT_DIMS}) and (k, {OUTPUT_DIMS}).",
-            remedy="Publish again.",
+@dataclass(frozen=True)
+class _Golden:
+    """Inputs and what the decoder answered to them.
+
+    Attributes
+    ----------
+    inputs, outputs
+        float32, shapes (k, 32) and (k, 1536).
+    confidences
+        float32, shape (k,); NaN where the decoder does not know, null in JSON.
+    """
+
+    inputs: NDArray[np.float32]
+    outputs: NDArray[np.float32]
+    confidences: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, decoder: Decoder, inputs: NDArray[np.float32]) -> Self:
+        return cls(inputs, *decoder.predict_with_confidence(inputs))
+
+    def to_json(self) -> dict[str, Any]:
+        confidences = [None if np.isnan(one) else one for one in self.confidences.tolist()]
+        return {
+            "inputs": self.inputs.tolist(),
+            "outputs": self.outputs.tolist(),
+            "confidences": confidences,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Rebuild; KeyError, TypeError or ValueError where it cannot be one."""
+        inputs, outputs, confidences = (
+            np.array(content[name], np.float32) for name in ("inputs", "outputs", "confidences")
         )
-    difference = float(np.abs(decoder.predict(inputs) - outputs).max(initial=0))
+        expected = {"inputs": (len(inputs), INPUT_DIMS), "outputs": (len(inputs), OUTPUT_DIMS)}
+        found = {"inputs": inputs.shape, "outputs": outputs.shape}
+        if found != expected or confidences.shape != inputs.shape[:1]:
+            raise ValueError(f"golden shapes {found} and {confidences.shape}, expected {expected}")
+        return cls(inputs, outputs, confidences)
+
+    def difference(self, other: Self) -> float:
+        """Largest difference of an answer; NaN where only one of the two knows its confidence."""
+        known = ~(np.isnan(self.confidences) & np.isnan(other.confidences))
+        of_outputs = np.abs(self.outputs - other.outputs).max(initial=0)
+        of_confidences = np.abs(self.confidences - other.confidences)[known].max(initial=0)
+        return float(np.maximum(of_outputs, of_confidences))  # Python's max would lose NaN
+
+
+def _reproduce(decoder: Decoder, golden: _Golden, folder: Path) -> None:
+    try:
+        difference = golden.difference(_Golden.of(decoder, golden.inputs))
+    except _CANNOT_BE_BUILT as error:
+        raise InvalidArtifactError(
+            f"{folder}: the decoder cannot answer its golden inputs ({error}).", remedy="Publish again."
+        ) from error
     if not difference <= _GOLDEN_TOLERANCE:
         raise InvalidArtifactError(
             f"{folder}: the decoder does not reproduce its golden outputs: they differ by {difference:.1e}, "

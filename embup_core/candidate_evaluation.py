@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from embup_core.decoders import DECODERS
+from embup_core.errors import InputError, TrainingError
 from embup_core.evaluation import (
     LearningPoint,
     ProbeScores,
@@ -20,12 +19,13 @@ from embup_core.evaluation import (
     predict_in_blocks,
     probe_scores,
 )
-from embup_core.selection import Candidate, Evaluation
+from embup_core.selection import CHOICES, YARDSTICK, Candidate, Evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from embup_core.cosine_matrix import CosineMatrix
@@ -64,6 +64,7 @@ def evaluate_candidates(
     *,
     choice: str,
     learning_curve_shares: Sequence[float] = (),
+    train_train: bool = False,
     log: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Score candidates and baselines.
@@ -78,6 +79,8 @@ def evaluate_candidates(
         ``auto``, ``fast`` or a decoder's name.
     learning_curve_shares
         Shares of the train rows that the champion is fitted on anew; empty for no learning curve.
+    train_train
+        Whether to add errors over pairs of fitted rows.
     log
         Told what is being done.
 
@@ -85,7 +88,16 @@ def evaluate_candidates(
     ------
     InvalidArtifactError
         A candidate's files are damaged.
+    TrainingError
+        The yardstick was not fitted, or not the decoder that was asked for.
     """
+    missing = ({YARDSTICK} if choice in CHOICES else {YARDSTICK, choice}) - folders.keys()
+    if missing:
+        raise TrainingError(
+            f"Expected {', '.join(sorted(missing))} fitted for the choice {choice}, found "
+            f"{', '.join(folders) or 'no candidate'}.",
+            remedy="Materialize the candidates; each tells why it was not fitted.",
+        )
     rows = sample.rows
     settings: dict[str, dict[str, Any]] = {}
     validation: dict[str, Scores] = {}
@@ -111,6 +123,7 @@ def evaluate_candidates(
             fit_rows=rows.fit_rows,
             eval_rows=rows.test,
             fit_s=candidate.fit_s,
+            train_train=train_train,
             standard_error=decoder.cosine_standard_error,
         )
         decode_ms[name] = decode_ms_per_row(decoder, sample.projected[rows.test])
@@ -174,9 +187,6 @@ def _probe(sample: Sample, folders: Mapping[str, Path], log: Callable[[str], Non
     if sample.labels is None:
         return None
     learned_from, asked = sample.rows.validation, sample.rows.test
-    if len(np.unique(sample.labels[learned_from])) < 2:
-        log("no classifier on labels: all validation rows have the same one")
-        return None
 
     def features() -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
         for name, folder in folders.items():
@@ -189,4 +199,8 @@ def _probe(sample: Sample, folders: Mapping[str, Path], log: Callable[[str], Non
         yield "originals", sample.coordinates[learned_from], sample.coordinates[asked]
         yield "projected", sample.projected[learned_from], sample.projected[asked]
 
-    return probe_scores(sample.labels[learned_from], sample.labels[asked], features())
+    try:
+        return probe_scores(sample.labels[learned_from], sample.labels[asked], features())
+    except InputError as error:
+        log(f"no classifier on labels of validation rows: {error}")
+        return None

@@ -58,8 +58,8 @@ classifiers that only 1536 numbers fit. Answers are unit vectors in a basis of t
 ```
 """
 
-HOLDS_ROWS = "This artifact holds a rotated copy of the\n  training vectors: protect it like them."
-HOLDS_NONE = "This artifact holds no training vectors,\n  only what was learned from all of them."
+HOLDS_ROWS = "This artifact holds\n  {keeps}: protect it like them."
+HOLDS_NONE = "This artifact holds no training rows, only\n  what was learned from all of them."
 
 
 def render_model_card(
@@ -67,7 +67,7 @@ def render_model_card(
     evaluation: Mapping[str, Any],
     plots: Sequence[str],
     *,
-    holds_training_rows: bool,
+    keeps: str,
 ) -> str:
     """The card's text.
 
@@ -79,8 +79,8 @@ def render_model_card(
         As in ``evaluation.json``; its "protocol" and "table" (Markdown) are shown where present.
     plots
         File names below ``plots/``.
-    holds_training_rows
-        Whether the artifact has something of each training row.
+    keeps
+        What the artifact holds of single training rows (`Decoder.keeps`).
     """
     return _CARD.format(
         **{key: manifest[key] for key in ("version", "input_dims", "output_dims", "created_utc")},
@@ -91,7 +91,7 @@ def render_model_card(
         rule=evaluation.get("rule", ""),
         calibration=_calibration(evaluation),
         probe=_probe(evaluation),
-        training_rows=HOLDS_ROWS if holds_training_rows else HOLDS_NONE,
+        training_rows=HOLDS_ROWS.format(keeps=keeps) if keeps else HOLDS_NONE,
         table=evaluation.get("table", ""),
         plots="\n".join(f"![{name}](plots/{name})" for name in plots),
     )

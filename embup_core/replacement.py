@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from embup_core.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from embup_core.evaluation import Scores
     from embup_core.registry import Registry
 
@@ -40,16 +38,15 @@ class Replaced:
         """The version that LATEST names now; None where there is none, or none that can be read."""
         try:
             manifest = registry.info(registry.latest_version()).manifest
-        except ArtifactError:
-            return None
-        metrics: Mapping[str, Any] = manifest.get("metrics", {})
-        r2 = metrics.get("test_test", {}).get("r2")
-        return cls(
-            version=str(manifest["version"]),
-            decoder=str(manifest["decoder"]["name"]),
-            r2=None if r2 is None else float(r2),
-            fingerprint=manifest.get("data", {}).get("fingerprint"),
-        )
+            r2 = manifest.get("metrics", {}).get("test_test", {}).get("r2")
+            return cls(
+                version=str(manifest["version"]),
+                decoder=str(manifest["decoder"]["name"]),
+                r2=None if r2 is None else float(r2),
+                fingerprint=manifest.get("data", {}).get("fingerprint"),
+            )
+        except (ArtifactError, AttributeError, KeyError, TypeError, ValueError):
+            return None  # a manifest that says nothing about itself compares with nothing
 
     def __str__(self) -> str:
         measured = "" if self.r2 is None else f", R2 {self.r2:.3f}"

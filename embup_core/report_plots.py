@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from embup_core.evaluation import OVERLAPS
 from embup_core.plots import blank, comparison, png
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 WITHIN = 0.15
 """The band that calibration is drawn with: observed errors within 15 % of predicted ones."""
-OVERLAPS = (1, 5, 10, 50)
 DPI = 120
 
 

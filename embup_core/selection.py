@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from embup_core.artifact import decoder_bytes, decoder_from_bytes
 from embup_core.decoders import DECODERS, Decoder
-from embup_core.errors import InputError
+from embup_core.errors import InputError, InvalidArtifactError
 from embup_core.evaluation import ConfidenceDecile, LearningPoint, ProbeScores, Scores
 from embup_core.row_split import SplitBy
 from embup_core.scores_table import markdown_table
@@ -65,7 +65,9 @@ def wanted_candidates(choice: str) -> frozenset[str]:
         return frozenset(name for name, decoder in DECODERS.items() if not decoder.by_name_only)
     if choice == FAST:
         return frozenset(
-            name for name, decoder in DECODERS.items() if SLOW_LIBRARY not in decoder.fitted_with
+            name
+            for name, decoder in DECODERS.items()
+            if SLOW_LIBRARY not in decoder.fitted_with and not decoder.by_name_only
         )
     if choice not in DECODERS:
         raise InputError(
@@ -113,13 +115,19 @@ class Candidate:
 
     @classmethod
     def load(cls, folder: Path) -> Candidate:
-        """Rebuild from the files; raises `InvalidArtifactError` where they are damaged."""
-        described = json.loads((folder / DESCRIPTION_FILE).read_bytes())
-        for_selection, for_report = (
-            decoder_from_bytes(described["name"], described["settings"], (folder / name).read_bytes())
-            for name in (SELECTION_FILE, REPORT_FILE)
-        )
-        return cls(for_selection, for_report, described["fit_s"])
+        """Rebuild from the files; raises `InvalidArtifactError` where they are damaged or gone."""
+        try:
+            described = json.loads((folder / DESCRIPTION_FILE).read_bytes())
+            for_selection, for_report = (
+                decoder_from_bytes(described["name"], described["settings"], (folder / name).read_bytes())
+                for name in (SELECTION_FILE, REPORT_FILE)
+            )
+            return cls(for_selection, for_report, float(described["fit_s"]))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InvalidArtifactError(
+                f"{folder}: expected a fitted candidate, found what cannot be one ({error}).",
+                remedy="Materialize the candidate again.",
+            ) from error
 
 
 @dataclass(frozen=True)

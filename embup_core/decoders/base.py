@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, get_type_hints
 
 import numpy as np
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 Shape: TypeAlias = "tuple[int | str | None, ...]"
 """Lengths of an array's axes. None stands for any length, a word for any that is the same at each place."""
+
+
+ROWS_AND_ORIGINALS = "the projected embeddings of training rows and a rotated copy of their originals"
+"""What a decoder keeps that looks rows up; see `Decoder.keeps`."""
 
 
 class Decoder(ABC):
@@ -41,6 +45,8 @@ class Decoder(ABC):
         Libraries that ``fit`` rests on, as Dagster names kinds: numpy, scikitlearn, pytorch.
     by_name_only
         Whether it is fitted only where it is asked for: one whose fit holds that of another decoder.
+    keeps
+        What its arrays hold of single training rows, in words, as an object of "holds"; empty where nothing.
     on_step
         Called by a ``fit`` of many steps with the steps done and the steps in all. Not a setting.
     history_
@@ -51,6 +57,7 @@ class Decoder(ABC):
     summary: ClassVar[str]
     fitted_with: ClassVar[tuple[str, ...]] = ("numpy",)
     by_name_only: ClassVar[bool] = False
+    keeps: ClassVar[str] = ""
 
     on_step: Callable[[int, int], None] | None = None
     history_: Mapping[str, list[float]] = MappingProxyType({})
@@ -151,9 +158,35 @@ class Decoder(ABC):
         return self
 
     @classmethod
+    def setting_types(cls) -> dict[str, Any]:
+        """Type of each setting, with the bounds in Annotated."""
+        hints = get_type_hints(cls.__init__, include_extras=True)
+        return {name: hints[name] for name in inspect.signature(cls).parameters if name in hints}
+
+    @classmethod
     def from_arrays(cls, settings: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self:
-        """Rebuild a fitted decoder from `settings` and `arrays`."""
+        """Rebuild a fitted decoder from `settings` and `arrays`.
+
+        Raises
+        ------
+        ValueError
+            A setting out of its bounds or of another type; arrays missing or misshapen.
+        TypeError
+            A setting that this decoder does not have.
+        """
+        for name, expected in cls.setting_types().items():
+            if name in settings:
+                _require_setting(name, settings[name], expected)
         return cls(**settings).restore(arrays)
+
+
+def _require_setting(name: str, value: object, expected: Any) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(expected).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise ValueError(f"setting {name}: {error.errors()[0]['msg']}, found {value!r}") from error
 
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -188,3 +221,11 @@ def require_shape(arrays: dict[str, NDArray[Any]], name: str, *shape: int | None
     ):
         raise ValueError(f"tensor {name}: expected shape {shape}, found {found}")
     return arrays[name]
+
+
+def require_positive(arrays: dict[str, NDArray[Any]], name: str) -> float:
+    """The one number of this array, which is above 0; ValueError as `require_shape` raises it, or if not."""
+    number = float(require_shape(arrays, name, 1)[0])
+    if not number > 0:
+        raise ValueError(f"tensor {name}: expected a number above 0, found {number}")
+    return number

@@ -9,15 +9,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
-import numpy as np
 from annotated_types import Ge, Gt, Le, MultipleOf
 
 from embup_core.decoders.base import Decoder, padded
 from embup_core.decoders.residual import completed, residual_frequencies
-from embup_core.decoders.standard_units import Standardisation, principal_axes
+from embup_core.decoders.standard_units import Reach, Standardisation, principal_axes
 from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from embup_core.decoders.base import Shape
@@ -29,9 +29,7 @@ LengthScale: TypeAlias = Annotated[float, Gt(0)]
 class CompletedRegression(Decoder):
     """A regression and the residual that completes it; a decoder gives `fit_mean` and `mean`.
 
-    No regression extrapolates. Beyond the training rows most would soon be longer than the unit vectors they
-    predict, and look certain where nothing is known. So at a distance r > reach from the centre, `mean` is
-    asked at reach^2 / r: farther out is nearer to the mean.
+    Beyond the training rows `mean` is not asked (see `Reach`).
 
     Parameters
     ----------
@@ -68,7 +66,7 @@ class CompletedRegression(Decoder):
         """Learn standard units, principal axes and the regression; see `Decoder.fit`."""
         self.standardisation_ = Standardisation.of(projected)
         points = self.standardisation_(projected)
-        self.reach_ = np.sqrt(np.vecdot(points, points).max(keepdims=True))  # (1,)
+        self.reach_ = Reach.of(points)
         self.frequencies_ = residual_frequencies(
             OUTPUT_DIMS - self.mean_dims, INPUT_DIMS, length_scale=self.residual_length_scale, seed=self.seed
         )
@@ -81,19 +79,18 @@ class CompletedRegression(Decoder):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Decode; see `Decoder.predict_with_confidence`."""
         points = self.standardisation_(projected)
-        reach_squared = np.square(self.reach_, dtype=np.float32)
-        shrink = reach_squared / np.maximum(np.vecdot(points, points), reach_squared)
-        return completed(self.mean(points * shrink[:, None]), points, self.frequencies_)
+        return completed(self.mean(self.reach_(points)), points, self.frequencies_)
 
     def array_shapes(self) -> dict[str, Shape]:
-        """Shapes of the learned arrays beside the standard units; decoders add their own."""
-        return {"reach": (1,), "frequencies": (INPUT_DIMS, (OUTPUT_DIMS - self.mean_dims) // 2)}
+        """Shapes of the learned arrays beside standard units and reach; decoders add their own."""
+        return {"frequencies": (INPUT_DIMS, (OUTPUT_DIMS - self.mean_dims) // 2)}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Learned arrays."""
-        return {**self.standardisation_.arrays(), **super().arrays()}
+        return {**self.standardisation_.arrays(), **self.reach_.arrays(), **super().arrays()}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
         """Take up learned arrays."""
         self.standardisation_ = Standardisation.restore(arrays)
+        self.reach_ = Reach.restore(arrays)
         return super().restore(arrays)

@@ -43,6 +43,7 @@ class KernelRidgeDecoder(CompletedRegression):
     name: ClassVar[str] = "kernel_ridge"
     summary: ClassVar[str] = "kernel ridge regression on landmarks + orthogonal residual"
     fitted_with: ClassVar[tuple[str, ...]] = ("scikitlearn",)
+    keeps: ClassVar[str] = "the projected embeddings of training rows"
 
     def __init__(
         self,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
-from embup_core.decoders.base import Decoder, padded, require_shape
+from embup_core.decoders.base import ROWS_AND_ORIGINALS, Decoder, padded, require_shape
 from embup_core.decoders.completed_regression import LengthScale, MeanDims
 from embup_core.decoders.local_kriging import kriging_weights
 from embup_core.decoders.neighbours import NearestRows
@@ -52,13 +52,14 @@ class KrigingDecoder(Decoder):
 
     name: ClassVar[str] = "kriging"
     summary: ClassVar[str] = "linear trend + local kriging + orthogonal residual"
+    keeps: ClassVar[str] = ROWS_AND_ORIGINALS
 
     def __init__(
         self,
         *,
         neighbours: Annotated[int, Ge(1), Le(256)] = 16,
         length_scale: LengthScale = 16.0,
-        nugget: Annotated[float, Ge(0)] = 0.001,
+        nugget: Annotated[float, Gt(0)] = 0.001,
         alpha: Annotated[float, Ge(0)] = 1.0,
         mean_dims: MeanDims = 384,
         residual_length_scale: LengthScale = 1.5,

@@ -66,7 +66,7 @@ class MetricKrigingDecoder(KrigingDecoder):
         learning_rate: Annotated[float, Gt(0)] = 0.02,
         neighbours: Annotated[int, Ge(1), Le(256)] = 16,
         length_scale: LengthScale = 16.0,
-        nugget: Annotated[float, Ge(0)] = 0.001,
+        nugget: Annotated[float, Gt(0)] = 0.001,
         alpha: Annotated[float, Ge(0)] = 1.0,
         mean_dims: MeanDims = 384,
         residual_length_scale: LengthScale = 1.5,
@@ -110,8 +110,12 @@ class MetricKrigingDecoder(KrigingDecoder):
         places = torch.from_numpy(points)
         metric = torch.nn.Parameter(torch.from_numpy(self.metric_.copy()))
         optimiser = torch.optim.Adam([metric])
+        # pct_start: 0.2 of 5 steps would be one, and PyTorch would divide by 0
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, self.learning_rate, total_steps=max(self.steps, 2), pct_start=0.2
+            optimiser,
+            self.learning_rate,
+            total_steps=max(self.steps, 2),
+            pct_start=0.21,  # 0.2 of 5 steps would be one, and PyTorch would divide by 0
         )
         rng = np.random.default_rng(self.seed)
         for step in range(self.steps):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 import numpy as np
 from annotated_types import Ge
 
+from embup_core.decoders.base import ROWS_AND_ORIGINALS
 from embup_core.decoders.completed_regression import CompletedRegression, LengthScale, MeanDims
 from embup_core.decoders.neighbours import NearestRows
 from embup_core.dims import INPUT_DIMS
@@ -42,6 +43,7 @@ class NearestNeighboursDecoder(CompletedRegression):
 
     name: ClassVar[str] = "nearest_neighbours"
     summary: ClassVar[str] = "weighted mean of the nearest training rows + orthogonal residual"
+    keeps: ClassVar[str] = ROWS_AND_ORIGINALS
 
     def __init__(
         self,

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
-from embup_core.decoders.base import Decoder, padded, require_shape
+from embup_core.blocks import row_blocks
+from embup_core.decoders.base import ROWS_AND_ORIGINALS, padded, require_shape
 from embup_core.decoders.completed_regression import MeanDims
 from embup_core.decoders.local_kriging import kriging_weights
 from embup_core.decoders.neighbours import NearestRows, Search
 from embup_core.decoders.novelty import Novelty, UnseenRows
+from embup_core.decoders.regression_by_novelty import RegressionByNovelty
 from embup_core.decoders.remainder_table import RemainderTable, Storage
 from embup_core.decoders.residual import completed, residual_frequencies
 from embup_core.decoders.residual_network import NetworkTraining, ResidualNetwork
@@ -41,7 +43,7 @@ _REHEARSALS = 2
 _KNOWN_PAIRS = 4  # rows like the training rows are what a service mostly meets
 
 
-class NeuralKrigingDecoder(Decoder):
+class NeuralKrigingDecoder(RegressionByNovelty):
     """Deep trend, local kriging, residual by novelty.
 
     Parameters
@@ -83,6 +85,7 @@ class NeuralKrigingDecoder(Decoder):
     name: ClassVar[str] = "neural_kriging"
     summary: ClassVar[str] = "deep trend + local kriging + residual by novelty"
     fitted_with: ClassVar[tuple[str, ...]] = ("pytorch", "scikitlearn")
+    keeps: ClassVar[str] = ROWS_AND_ORIGINALS
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class NeuralKrigingDecoder(Decoder):
         moves: Annotated[float, Ge(0)] = 0.2,
         neighbours: Annotated[int, Ge(1), Le(256)] = 20,
         length_scale: Annotated[float, Gt(0)] = 16.0,
-        nugget: Annotated[float, Ge(0)] = 0.001,
+        nugget: Annotated[float, Gt(0)] = 0.001,
         feature_dims: Annotated[int, Ge(1), Le(OUTPUT_DIMS)] = 32,
         mean_dims: MeanDims = 384,
         storage: Storage = "int8",
@@ -191,9 +194,13 @@ class NeuralKrigingDecoder(Decoder):
         self.nearest_ = NearestRows(points, self.search)
 
     def _unseen(self, points: NDArray[np.float32], coordinates: NDArray[np.float32]) -> UnseenRows:
-        """What the fit at hand says about rows that it has not seen."""
-        mean, nearest, trend, inner = self._with_network(points)
-        return UnseenRows(points, mean, self.line_(inner) - trend, nearest, coordinates)
+        """What the fit at hand says about rows that it has not seen, with the memory of one block."""
+        parts = []
+        for block in row_blocks(len(points)):
+            mean, nearest, trend, inner = self._with_network(points[block])
+            parts.append((mean, self.line_(inner) - trend, nearest))
+        mean, to_line, nearest = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return UnseenRows(points, mean, to_line, nearest, coordinates)
 
     def _decoded(self, rows: UnseenRows) -> DecodedRows:
         """What the novelty fitted last makes of unseen rows."""
@@ -201,36 +208,13 @@ class NeuralKrigingDecoder(Decoder):
             rows.points, rows.mean, rows.to_line, rows.nearest
         )
         decoded, _ = completed(mean, residual_points, self.frequencies_)
-        residual = decoded[:, self.mean_dims :]
-        return DecodedRows(mean, residual, novelty, rows.coordinates)
-
-    def predict_with_confidence(
-        self, projected: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Decode; see `Decoder.predict_with_confidence`."""
-        mean, novelty, residual_points = self.regression(self.standardisation_(projected))
-        rows, explained = completed(mean, residual_points, self.frequencies_)
-        return rows, self.uncertainty_.confidence(explained, novelty)
+        d = self.mean_dims  # from the unit rows: a mean longer than 1 is shortened
+        return DecodedRows(decoded[:, :d], decoded[:, d:], novelty, rows.coordinates)
 
     def regression(
         self, points: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """What is completed to unit rows.
-
-        Parameters
-        ----------
-        points
-            z in standard units: float32, shape (n, 32).
-
-        Returns
-        -------
-        mean
-            mu: float32, shape (n, mean_dims).
-        novelty
-            From 0 to 1: float32, shape (n,).
-        residual_points
-            z in units of the residual's reach: float32, shape (n, 32).
-        """
+        """Network, kriging, novelty; see `RegressionByNovelty.regression`."""
         mean, nearest, trend, inner = self._with_network(points)
         return self._with_novelty(points, mean, self.line_(inner) - trend, nearest)
 
@@ -250,7 +234,7 @@ class NeuralKrigingDecoder(Decoder):
         self, points: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Kriged mean, distance to the nearest row, the network's answer, and where it was asked."""
-        inner = self.line_.within_reach(points)
+        inner = self.line_.reach(points)
         trend = self.network_(inner)
         index, offsets, squared = self.nearest_.query(points, self.neighbours)
         features = trend[:, : self.feature_dims] * self.feature_scale_
@@ -265,28 +249,11 @@ class NeuralKrigingDecoder(Decoder):
         mean += trend
         return mean, np.sqrt(squared[:, 0]), trend, inner
 
-    def cosine_standard_error(
-        self,
-        rows: NDArray[np.float32],
-        confidence: NDArray[np.float32],
-        other_rows: NDArray[np.float32],
-        other_confidence: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
-        """Standard errors of decoded cosines; see `Decoder.cosine_standard_error`."""
-        d = self.mean_dims
-        return self.uncertainty_.cosine_standard_error(
-            rows[:, d:], confidence, other_rows[:, d:], other_confidence
-        )
-
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Learned arrays."""
         return {
-            **self.standardisation_.arrays(),
+            **super().arrays(),
             **self.line_.arrays(),
-            **self.network_.arrays(),
-            **self.novelty_.arrays(),
-            **self.uncertainty_.arrays(),
-            "frequencies": self.frequencies_,
             **self.remainder_.arrays(),
             "features": self.features_,
             "feature_scale": self.feature_scale_,
@@ -295,18 +262,14 @@ class NeuralKrigingDecoder(Decoder):
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
         """Take up learned arrays."""
-        self.standardisation_ = Standardisation.restore(arrays)
+        super().restore(arrays)
         self.line_ = Trend.restore(arrays, self.mean_dims)
-        self.network_ = ResidualNetwork.restore(arrays, INPUT_DIMS, self.width, self.blocks, self.mean_dims)
-        self.novelty_ = Novelty.restore(arrays)
-        self.uncertainty_ = Uncertainty.restore(arrays)
-        self.frequencies_ = require_shape(
-            arrays, "frequencies", INPUT_DIMS, (OUTPUT_DIMS - self.mean_dims) // 2
-        )
         points = require_shape(arrays, "points", None, INPUT_DIMS)
         if len(points) < self.neighbours:
             raise ValueError(f"tensor points: expected at least {self.neighbours} rows, found {len(points)}")
-        self.features_ = require_shape(arrays, "features", len(points), self.feature_dims)
+        self.features_ = require_shape(
+            arrays, "features", len(points), min(self.feature_dims, self.mean_dims)
+        )
         self.feature_scale_ = require_shape(arrays, "feature_scale", 1)
         self.remainder_ = RemainderTable.restore(arrays, len(points), self.mean_dims, self.storage)
         self.nearest_ = NearestRows(points, self.search)

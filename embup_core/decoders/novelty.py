@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _STEPS = 150
 _STEP_ROWS = 256
 _KNOWN_COUNTS = 2.0  # how much more a cosine of rows like the training rows counts than one of new rows
+_SATURATED = np.float32(30)
+"""A logistic function of more is 1 in float32, and its exponential still finite."""
+_LEAST_MEAN_COSINE = 0.01
+_LEVELS_SQUARED = (0.5, 1.5)
 _START = (-1.0, 1.0, 0.5, float(np.log(1.8)), float(np.log(3.5)), 0.0)
 
 
@@ -92,7 +96,7 @@ class Novelty:
         """
         constant, unexplained, distance = self.weights.astype(np.float32)
         score = constant + unexplained * (1 - np.vecdot(mean, mean)) + distance * nearest
-        novelty: NDArray[np.float32] = 1 / (1 + np.exp(-score))
+        novelty: NDArray[np.float32] = 1 / (1 + np.exp(-np.clip(score, -_SATURATED, _SATURATED)))
         return novelty
 
     def reach(self, novelty: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -104,6 +108,9 @@ class Novelty:
     def levelled(self, decoded: Sequence[DecodedRows]) -> Self:
         """One whose cosines between unseen rows are right on average.
 
+        Where originals have no mean direction there is nothing to level; and a level beyond bounds would say
+        that the rows at hand are too few to tell.
+
         Parameters
         ----------
         decoded
@@ -113,7 +120,9 @@ class Novelty:
             float(np.mean([_mean_cosine(getattr(rows, part)) for rows in decoded]))
             for part in ("mean", "residual", "coordinates")
         )
-        return replace(self, level=float(np.sqrt(max((true - of_residual) / of_mean, 0.5))))
+        if of_mean < _LEAST_MEAN_COSINE:
+            return self
+        return replace(self, level=float(np.sqrt(np.clip((true - of_residual) / of_mean, *_LEVELS_SQUARED))))
 
     @classmethod
     def fit(
@@ -172,8 +181,11 @@ class Novelty:
     def restore(cls, arrays: dict[str, NDArray[Any]]) -> Self:
         """Take up what `arrays` gave; ValueError where its shape or its numbers do not fit."""
         numbers = require_shape(arrays, "novelty", 7).astype(np.float64)
-        if not (numbers[3:5] > 0).all():
-            raise ValueError(f"tensor novelty: expected lengths above 0, found {numbers[3:5].tolist()}")
+        if not ((numbers[[3, 4, 6]] > 0).all() and 0 <= numbers[5] <= 1):
+            raise ValueError(
+                "tensor novelty: expected lengths and a level above 0 and a share from 0 to 1, found "
+                f"{numbers[3:].tolist()}"
+            )
         return cls(numbers[:3], numbers[3:5], line=float(numbers[5]), level=float(numbers[6]))
 
 

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from embup_core.decoders.base import require_shape
+from embup_core.decoders.base import require_positive, require_shape
 from embup_core.dims import INPUT_DIMS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-STANDARDISATION_ARRAYS = frozenset({"centre", "scale"})
 
 
 @dataclass(frozen=True)
@@ -42,13 +40,51 @@ class Standardisation:
         return (projected - self.centre) * np.float32(1 / self.scale)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What was learned, under the names `STANDARDISATION_ARRAYS`."""
+        """What was learned: ``centre`` and ``scale``."""
         return {"centre": self.centre, "scale": np.array([self.scale])}
 
     @classmethod
     def restore(cls, arrays: dict[str, NDArray[Any]]) -> Self:
-        """Take up what `arrays` gave; ValueError where shapes do not fit."""
-        return cls(require_shape(arrays, "centre", INPUT_DIMS), float(require_shape(arrays, "scale", 1)[0]))
+        """Take up what `arrays` gave; ValueError where shapes or numbers do not fit."""
+        return cls(require_shape(arrays, "centre", INPUT_DIMS), require_positive(arrays, "scale"))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far from the centre the training rows go, and where a regression is asked about rows beyond.
+
+    No regression extrapolates: beyond the training rows most would soon be longer than the unit vectors they
+    predict, and look certain where nothing is known. So at a distance r > distance it is asked at
+    distance^2 / r: farther out is nearer to the mean.
+
+    Attributes
+    ----------
+    distance
+        Of the farthest training row from the centre, in standard units.
+    """
+
+    distance: float
+
+    @classmethod
+    def of(cls, points: NDArray[np.float32]) -> Self:
+        """Learn from z in standard units: float32, shape (n, 32)."""
+        return cls(float(np.sqrt(np.vecdot(points, points).max())))
+
+    def __call__(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Where rows beyond are asked, the others as they are: float32, shape (n, 32)."""
+        squared = np.float32(self.distance**2)
+        shrink = squared / np.maximum(np.vecdot(points, points), squared)
+        within: NDArray[np.float32] = points * shrink[:, None]
+        return within
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What was learned: ``reach``."""
+        return {"reach": np.array([self.distance])}
+
+    @classmethod
+    def restore(cls, arrays: dict[str, NDArray[Any]]) -> Self:
+        """Take up what `arrays` gave; ValueError where its shape or its number does not fit."""
+        return cls(require_positive(arrays, "reach"))
 
 
 def principal_axes(coordinates: NDArray[np.float32], dims: int) -> NDArray[np.float32]:

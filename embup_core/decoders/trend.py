@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from embup_core.decoders.base import require_shape
+from embup_core.decoders.standard_units import Reach
 from embup_core.dims import INPUT_DIMS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-TREND_ARRAYS = frozenset({"weights", "intercept", "reach"})
 
 
 def fit_ridge(
@@ -38,10 +37,6 @@ def fit_ridge(
 class Trend:
     """Ridge regression from standard units of z, up to the farthest training row.
 
-    Beyond, a linear map would soon be longer than the unit vectors it predicts, and look certain where
-    nothing is known. So at a distance r > reach it answers as at reach^2 / r: farther out is nearer to the
-    mean.
-
     Attributes
     ----------
     weights
@@ -49,41 +44,33 @@ class Trend:
     intercept
         float32, shape (d,).
     reach
-        Distance of the farthest training row from the centre, in standard units.
+        Where it is asked about rows beyond the training rows.
     """
 
     weights: NDArray[np.float32]
     intercept: NDArray[np.float32]
-    reach: float
+    reach: Reach
 
     @classmethod
     def fit(cls, standardised: NDArray[np.float32], targets: NDArray[np.float32], alpha: float) -> Self:
         """Learn from z in standard units, float32 (n, 32), and targets, float32 (n, d)."""
-        reach = float(np.sqrt(np.vecdot(standardised, standardised).max()))
-        return cls(*fit_ridge(standardised, targets, alpha), reach)
+        return cls(*fit_ridge(standardised, targets, alpha), Reach.of(standardised))
 
     def __call__(self, standardised: NDArray[np.float32]) -> NDArray[np.float32]:
         """Predict: float32 (n, 32) -> float32 (n, d)."""
-        predicted: NDArray[np.float32] = self.within_reach(standardised) @ self.weights
+        predicted: NDArray[np.float32] = self.reach(standardised) @ self.weights
         predicted += self.intercept
         return predicted
 
-    def within_reach(self, standardised: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Where rows beyond reach are asked, others as they are: float32, shape (n, 32)."""
-        reach_squared = np.float32(self.reach**2)
-        shrink = reach_squared / np.maximum(np.vecdot(standardised, standardised), reach_squared)
-        inner: NDArray[np.float32] = standardised * shrink[:, None]
-        return inner
-
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What was learned, under the names `TREND_ARRAYS`."""
-        return {"weights": self.weights, "intercept": self.intercept, "reach": np.array([self.reach])}
+        """What was learned: ``weights``, ``intercept`` and ``reach``."""
+        return {"weights": self.weights, "intercept": self.intercept, **self.reach.arrays()}
 
     @classmethod
     def restore(cls, arrays: dict[str, NDArray[Any]], dims: int) -> Self:
-        """Take up what `arrays` gave, for d = dims; ValueError where shapes do not fit."""
+        """Take up what `arrays` gave, for d = dims; ValueError where shapes or numbers do not fit."""
         return cls(
             require_shape(arrays, "weights", INPUT_DIMS, dims),
             require_shape(arrays, "intercept", dims),
-            float(require_shape(arrays, "reach", 1)[0]),
+            Reach.restore(arrays),
         )

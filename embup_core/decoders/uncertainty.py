@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from embup_core.blocks import row_blocks
 from embup_core.decoders.base import require_shape
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_PAIRS = 100_000
+_PAIRS = 30_000
 _ROUNDS = 5
 
 
@@ -88,7 +89,8 @@ class Uncertainty:
         terms, errors = [], []
         for rows, left, count in zip(decoded, unexplained, counts, strict=True):
             variance = np.clip(left * (row[0] + row[1] * rows.novelty), 1e-6, 1)
-            i, j = rng.integers(0, len(variance), (2, count * _PAIRS))
+            n = len(variance)
+            i, j = rng.integers(0, n, (2, count * min(_PAIRS, n * n)))
             i, j = i[i != j], j[i != j]
             shared = _dots(rows.residual, i, j)
             errors.append(np.square(_dots(rows.mean, i, j) + shared - _dots(rows.coordinates, i, j)))
@@ -139,8 +141,11 @@ class Uncertainty:
 
     @classmethod
     def restore(cls, arrays: dict[str, NDArray[Any]]) -> Self:
-        """Take up what `arrays` gave; ValueError where shapes do not fit."""
-        return cls(require_shape(arrays, "row_error", 2), require_shape(arrays, "cosine_error", 3))
+        """Take up what `arrays` gave; ValueError where shapes or numbers do not fit."""
+        row, cosine = require_shape(arrays, "row_error", 2), require_shape(arrays, "cosine_error", 3)
+        if min(row.min(), cosine.min()) < 0:
+            raise ValueError(f"expected no errors below 0, found {row.tolist()} and {cosine.tolist()}")
+        return cls(row, cosine)
 
 
 def _leading(rows: DecodedRows) -> NDArray[np.float32]:
@@ -159,7 +164,8 @@ def _factors(terms: NDArray[np.float64], squared_errors: NDArray[np.float64]) ->
     factors = np.zeros(terms.shape[1])
     for _ in range(_ROUNDS):
         scaled = terms / predicted[:, None]
-        factors, _ = nnls(scaled.T @ scaled, scaled.T @ (squared_errors / predicted))
+        orthonormal, triangle = np.linalg.qr(scaled)  # nnls of few equations, as well conditioned as of all
+        factors, _ = nnls(triangle, orthonormal.T @ (squared_errors / predicted))
         predicted = np.maximum(terms @ factors, predicted.mean() * 1e-3)
     return factors
 
@@ -168,7 +174,6 @@ def _dots(
     rows: NDArray[np.float32], left: NDArray[np.int64], right: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     found = np.empty(len(left))
-    for start in range(0, len(left), 8192):
-        block = slice(start, start + 8192)
+    for block in row_blocks(len(left), 8192):
         found[block] = np.vecdot(rows[left[block]], rows[right[block]])
     return found

@@ -29,10 +29,11 @@ from embup_core.evaluation.learning import LearningPoint, learning_curve
 from embup_core.evaluation.pairs import BinError, PairScores
 from embup_core.evaluation.probe import ProbeScores, probe_scores
 from embup_core.evaluation.ranking import shared_nearest, trustworthiness
-from embup_core.evaluation.scores import NEAREST, Scores, measure
+from embup_core.evaluation.scores import NEAREST, OVERLAPS, Scores, measure
 
 __all__ = [
     "NEAREST",
+    "OVERLAPS",
     "BinError",
     "CalibrationDecile",
     "Comparison",

@@ -23,6 +23,24 @@ REPLICATES = 1000
 
 
 @dataclass(frozen=True)
+class WholeScores:
+    """Scores of all rows, where only a sample of them is resampled.
+
+    Attributes
+    ----------
+    rows
+        How many there are.
+    r2, rmse, overlap_at_10
+        As in `Intervals`.
+    """
+
+    rows: int
+    r2: float
+    rmse: float
+    overlap_at_10: float | None
+
+
+@dataclass(frozen=True)
 class Intervals:
     """95 % intervals over other draws of unseen rows; decoder and known rows stay what they are.
 
@@ -58,7 +76,7 @@ def row_intervals(
     true: NDArray[np.float32],
     overlap: NDArray[np.floating] | None = None,
     *,
-    of_rows: int | None = None,
+    whole: WholeScores | None = None,
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Intervals:
@@ -73,9 +91,9 @@ def row_intervals(
         Cosines between the same n rows: float32, shape (n, n). The diagonal is not looked at.
     overlap
         Share of nearest known rows found for each row: shape (n,).
-    of_rows
-        Where the n rows are a sample of more, their number: the intervals are narrowed by sqrt(n / of_rows)
-        around the sample's own scores (Bickel, Goetze & van Zwet, 1997).
+    whole
+        Where the n rows are a sample of more: the intervals are narrowed by sqrt(n / whole.rows) and moved
+        from the sample's scores to those of all rows (Bickel, Goetze & van Zwet, 1997).
     replicates, seed
         How often to resample, and which rows.
     """
@@ -95,19 +113,22 @@ def row_intervals(
 
     mean_squared = mean(squared_error)
     variance = mean(centred * centred) - mean(centred) ** 2
-    narrowing = np.sqrt(n / (of_rows or n))
+    narrowing = np.sqrt(n / (whole.rows if whole else n))
 
-    def interval(scores: NDArray[np.float64]) -> Interval:
-        around = scores[0] + (scores[1:] - scores[0]) * narrowing
+    def interval(scores: NDArray[np.float64], of_whole: float | None) -> Interval:
+        centre = scores[0] if of_whole is None else of_whole
+        around = centre + (scores[1:] - scores[0]) * narrowing
         low, high = np.nanquantile(around, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return float(low), float(high)
 
     with np.errstate(divide="ignore", invalid="ignore"):  # few rows: a draw may hold no pair, or equal ones
         r2 = 1 - mean_squared / variance
     return Intervals(
-        r2=interval(r2),
-        rmse=interval(np.sqrt(mean_squared)),
-        overlap_at_10=None if overlap is None else interval(weights.astype(np.float64) @ overlap / n),
+        r2=interval(r2, whole.r2 if whole else None),
+        rmse=interval(np.sqrt(mean_squared), whole.rmse if whole else None),
+        overlap_at_10=None
+        if overlap is None
+        else interval(weights.astype(np.float64) @ overlap / n, whole.overlap_at_10 if whole else None),
         rows=n,
         replicates=replicates,
     )

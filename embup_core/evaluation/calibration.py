@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embup_core.evaluation.pairs import SAMPLED_PAIRS
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -40,9 +38,6 @@ class CalibrationDecile:
 def calibration_by_decile(
     predicted_se: NDArray[np.floating],
     error: NDArray[np.floating],
-    *,
-    most_pairs: int = SAMPLED_PAIRS,
-    seed: int = 0,
 ) -> tuple[CalibrationDecile, ...]:
     """Predicted against observed error in ten groups of equally many pairs, the surest first.
 
@@ -52,12 +47,7 @@ def calibration_by_decile(
         Predicted standard error of each pair's cosine: shape (pairs,), at least 10 of them.
     error
         Predicted - true cosine: shape (pairs,).
-    most_pairs, seed
-        Of more pairs than this a random sample is taken.
     """
-    if len(error) > most_pairs:
-        chosen = np.random.default_rng(seed).choice(len(error), most_pairs, replace=False)
-        predicted_se, error = predicted_se[chosen], error[chosen]
     surest_first = np.argsort(predicted_se, kind="stable")
     return tuple(_decile(predicted_se[part], error[part]) for part in np.array_split(surest_first, DECILES))
 

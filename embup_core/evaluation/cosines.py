@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 import numpy as np
 
+from embup_core.blocks import row_blocks
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     Float32: TypeAlias = NDArray[np.float32]
     StandardError: TypeAlias = Callable[[Float32, Float32, Float32, Float32], Float32 | None]
     """Rows, their confidence, other rows, theirs -> standard errors of all cosines; None where not known."""
-
-BLOCK_ROWS = 256
 
 
 class Cosines(Protocol):
@@ -161,7 +161,7 @@ class Comparison:
     ) -> Iterator[tuple[int, int, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]]:
         """Start, stop, predicted, true and standard error of each block of rows."""
         n_rows = self.true.shape[0]
-        for start in range(0, n_rows, BLOCK_ROWS):
-            stop = min(start + BLOCK_ROWS, n_rows)
+        for block in row_blocks(n_rows):
+            start, stop = block.start, block.stop
             error = None if self.standard_error is None else self.standard_error.block(start, stop)
             yield start, stop, self.predicted.block(start, stop), self.true.block(start, stop), error

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embup_core.blocks import row_blocks
 from embup_core.evaluation.calibration import DECILES, ConfidenceDecile, confidence_by_decile
 from embup_core.evaluation.cosines import (
-    BLOCK_ROWS,
     Comparison,
     Cosines,
     DotProducts,
@@ -149,8 +149,7 @@ def confidence_calibration(
     true = _true(matrix, eval_rows, some)
     squared, predicted = np.empty(len(unseen)), np.empty(len(unseen))
     told = True
-    for start in range(0, len(unseen), BLOCK_ROWS):
-        block = slice(start, min(start + BLOCK_ROWS, len(unseen)))
+    for block in row_blocks(len(unseen)):
         error = unseen[block] @ known.T - true.block(block.start, block.stop)
         squared[block] = np.square(error).mean(axis=1)
         expected = decoder.cosine_standard_error(unseen[block], confidence[block], known, known_confidence)
@@ -169,8 +168,7 @@ def predict_in_blocks(decoder: Decoder, projected: NDArray[np.float32]) -> NDArr
 def _decoded(
     decoder: Decoder, projected: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    starts = range(0, len(projected), BLOCK_ROWS)
-    blocks = [decoder.predict_with_confidence(projected[i : i + BLOCK_ROWS]) for i in starts]
+    blocks = [decoder.predict_with_confidence(projected[block]) for block in row_blocks(len(projected))]
     rows, confidence = zip(*blocks, strict=True)
     return np.concatenate(rows), np.concatenate(confidence)
 
@@ -196,8 +194,7 @@ def sample_test_pairs(
     left, right = left[left != right], right[left != right]
     decoded = predict_in_blocks(decoder, projected[eval_rows])
     predicted = np.empty(len(left), np.float32)
-    for start in range(0, len(left), 8192):
-        block = slice(start, start + 8192)
+    for block in row_blocks(len(left), 8192):
         predicted[block] = np.vecdot(decoded[left[block]], decoded[right[block]])
     return matrix.pairs(eval_rows[left], eval_rows[right]), predicted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from embup_core.evaluation.cosines import BLOCK_ROWS
+from embup_core.blocks import BLOCK_ROWS, row_blocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +37,6 @@ def decode_ms_per_row(decoder: Decoder, projected: NDArray[np.float32]) -> float
 
 def _seconds(decoder: Decoder, rows: NDArray[np.float32]) -> float:
     started_s = time.perf_counter()
-    for start in range(0, len(rows), BLOCK_ROWS):
-        decoder.predict(rows[start : start + BLOCK_ROWS])
+    for block in row_blocks(len(rows)):
+        decoder.predict(rows[block])
     return time.perf_counter() - started_s

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from embup_core.blocks import BLOCK_ROWS, row_blocks
 from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 from embup_core.errors import InputError, InvalidDataError
-from embup_core.evaluation.cosines import BLOCK_ROWS, Cosines, DotProducts, MatrixCosines
+from embup_core.evaluation.cosines import Cosines, DotProducts, MatrixCosines
 from embup_core.sources.files import SourceFiles
 from embup_core.sources.npy_header import read_npy_header
 from embup_core.sources.row_labels import load_row_labels
@@ -172,6 +173,15 @@ class OwnRows:
             test_known = DotProducts(originals, known_originals)
         elif files.known_cosines is not None:
             test_known = _rectangle(files.known_cosines, n_rows, n_known, progress)
+        labels, known_labels = (
+            None if path is None else load_row_labels(path, count, of=str(of))
+            for path, count, of in (
+                (files.labels, n_rows, files.projected),
+                (files.known_labels, n_known, files.known_projected),
+            )
+        )
+        if labels is not None and known_labels is not None:
+            _refuse_other_kind(labels, known_labels, files)
         return cls(
             projected,
             test_test,
@@ -179,36 +189,42 @@ class OwnRows:
             test_known,
             originals,
             known_originals,
-            labels=None
-            if files.labels is None
-            else load_row_labels(files.labels, n_rows, of=str(files.projected)),
-            known_labels=None
-            if files.known_labels is None
-            else load_row_labels(files.known_labels, n_known, of=str(files.known_projected)),
+            labels,
+            known_labels,
+        )
+
+
+def _refuse_other_kind(labels: NDArray[Any], known_labels: NDArray[Any], files: OwnFiles) -> None:
+    """The number 3 and the text "3" would be two labels, and every answer wrong."""
+    if (labels.dtype.kind in "iu") != (known_labels.dtype.kind in "iu"):
+        raise InvalidDataError(
+            f"{files.labels} holds {labels.dtype} and {files.known_labels} {known_labels.dtype}, expected "
+            "integers in both or strings in both.",
+            remedy="Save both in the same way.",
         )
 
 
 def _unit_rows(path: Path, columns: int) -> NDArray[np.float32]:
     """Rows of a file divided by their length: float32, shape (n, columns)."""
     header = read_npy_header(path)
-    if len(header.shape) != 2 or header.shape[1] != columns:
+    if len(header.shape) != 2 or header.shape[1] != columns or not header.shape[0]:
         raise InvalidDataError(
-            f"{path} has shape {header.shape}, expected (n, {columns}).",
+            f"{path} has shape {header.shape}, expected (n, {columns}) with n at least 1.",
             remedy=f"Give one row of {columns} numbers for each vector.",
         )
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     rows = np.empty(header.shape, np.float32)
-    for start in range(0, len(mapped), BLOCK_ROWS):
-        block = np.array(mapped[start : start + BLOCK_ROWS], np.float64)
-        refuse_non_finite(path, block, start)
+    for place in row_blocks(len(mapped)):
+        block = np.array(mapped[place], np.float64)
+        refuse_non_finite(path, block, place.start)
         largest = np.abs(block).max(axis=1)
         if not largest.all():
             raise InvalidDataError(
-                f"{path}, row {start + int(largest.argmin())}: only zeros, expected a direction.",
+                f"{path}, row {place.start + int(largest.argmin())}: only zeros, expected a direction.",
                 remedy="Leave the row out, in all files.",
             )
         block /= largest[:, None]  # the square of a large or a small number may not be one
-        rows[start : start + len(block)] = block / np.linalg.norm(block, axis=1, keepdims=True)
+        rows[place] = block / np.linalg.norm(block, axis=1, keepdims=True)
     return rows
 
 
@@ -240,13 +256,13 @@ def _rectangle(path: Path, n_rows: int, n_known: int, progress: Told | None) -> 
             remedy="Save its transpose." if turned else "Give the cosine of every row with every known row.",
         )
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    for start in range(0, n_rows, BLOCK_ROWS):
-        block = mapped[start : start + BLOCK_ROWS]
-        refuse_non_finite(path, block, start)
+    for place in row_blocks(n_rows):
+        block = mapped[place]
+        refuse_non_finite(path, block, place.start)
         if float(np.abs(block).max()) > 1 + RANGE_TOLERANCE:
-            refuse_out_of_range(path, block, start)
+            refuse_out_of_range(path, block, place.start)
         if progress:
-            progress("checking the cosines", start + len(block), n_rows)
+            progress("checking the cosines", place.stop, n_rows)
     return MatrixCosines(mapped)
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embup_core.blocks import row_blocks
 from embup_core.dims import OUTPUT_DIMS
-from embup_core.evaluation.cosines import BLOCK_ROWS, Comparison, DotProducts, StandardErrors
+from embup_core.evaluation.cosines import Comparison, DotProducts, StandardErrors
 from embup_core.evaluation.held_out import unit_norm_error
 from embup_core.evaluation.probe import ProbeScores, probe_scores
 from embup_core.evaluation.scores import Scores, measure
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embup_core.evaluation.cosines import StandardError
     from embup_core.evaluation.own_files import OwnRows
     from embup_core.upsampler import Upsampler
 
@@ -29,7 +29,6 @@ def evaluate_own_rows(
     upsampler: Upsampler,
     rows: OwnRows,
     *,
-    standard_error: StandardError | None = None,
     seed: int = 0,
     progress: Told | None = None,
 ) -> tuple[Scores, ProbeScores | None]:
@@ -41,8 +40,6 @@ def evaluate_own_rows(
         Loaded.
     rows
         What to decode, and the truth.
-    standard_error
-        The decoder's own word about the errors of its cosines, to be held against them.
     seed
         Of samples and resampling.
     progress
@@ -60,7 +57,7 @@ def evaluate_own_rows(
         Comparison(
             DotProducts(unseen, unseen),
             rows.test_test,
-            StandardErrors.where_known(standard_error, unseen, confidence),
+            StandardErrors.where_known(upsampler.cosine_standard_error, unseen, confidence),
         ),
         None
         if known is None or rows.test_known is None
@@ -96,10 +93,8 @@ def _decoded(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     decoded = np.empty((len(projected), OUTPUT_DIMS), np.float32)
     confidence = np.empty(len(projected), np.float32)
-    for start in range(0, len(projected), BLOCK_ROWS):
-        block = projected[start : start + BLOCK_ROWS]
-        place = slice(start, start + len(block))
-        decoded[place], confidence[place] = upsampler.upsample(block)
+    for block in row_blocks(len(projected)):
+        decoded[block], confidence[block] = upsampler.upsample(projected[block])
         if progress:
-            progress(label, start + len(block), len(projected))
+            progress(label, block.stop, len(projected))
     return decoded, confidence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from embup_core.evaluation.bootstrap import Intervals, row_intervals
+from embup_core.evaluation.bootstrap import Intervals, WholeScores, row_intervals
 from embup_core.evaluation.calibration import DECILES, CalibrationDecile, calibration_by_decile
 from embup_core.evaluation.cosines import Comparison, OneCosine
 from embup_core.evaluation.pairs import BinError, PairScores, PairSums
@@ -120,15 +120,16 @@ def measure(
         (None, {}) if test_train is None else _across(test_train, ranked=ranked, progress=progress)
     )
     nearest = shared.get(NEAREST)
-    kept = pairs.kept()
+    kept, within = pairs.kept(), pairs.scores()
+    whole = WholeScores(n_rows, within.r2, within.rmse, _mean(nearest))
     return Scores(
-        test_test=pairs.scores(),
+        test_test=within,
         test_train=across,
         **{f"overlap_at_{k}": _mean(shared.get(k)) for k in OVERLAPS},  # type: ignore[arg-type]  # by name
         trustworthiness_at_10=trustworthiness(predicted, true, NEAREST) if ranked else None,
         continuity_at_10=trustworthiness(true, predicted, NEAREST) if ranked else None,
         intervals=row_intervals(
-            predicted, true, None if nearest is None else nearest[held], of_rows=n_rows, seed=seed
+            predicted, true, None if nearest is None else nearest[held], whole=whole, seed=seed
         )
         if intervals
         else None,

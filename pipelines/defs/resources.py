@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from embup_core.registry import Registry
-from embup_core.selection import wanted_candidates
+from embup_core.selection import YARDSTICK, wanted_candidates
 from embup_core.sources import SourceFiles, resolve_source
 from pipelines.progress_lines import now_and_then
 from pipelines.settings import PipelineSettings
@@ -59,6 +59,10 @@ class CandidateChoice(dg.ConfigurableResource["CandidateChoice"]):
     def wants(self, name: str) -> bool:
         """Whether this decoder is to be fitted; raises `InputError` for a choice that is none."""
         return name in wanted_candidates(self.decoder)
+
+    def requires(self, name: str) -> bool:
+        """Whether nothing can be published without this decoder."""
+        return name in (self.decoder, YARDSTICK)
 
 
 class StagingRoot(dg.ConfigurableResource["StagingRoot"]):

@@ -146,7 +146,7 @@ def test_the_same_settings_do_well_on_other_data(options: tuple[str, ...], tmp_p
     """A part of the rows, for time; docs/decoder.md has the figures for all of them."""
     trained = _train(tmp_path, *options, decoder="neural_kriging")
     pairs = trained.champion["test_test"]
-    assert pairs["r2"] > trained.r2("linear_residual") + 0.05
+    assert 1 - pairs["r2"] < 0.85 * (1 - trained.r2("linear_residual"))
     assert abs(pairs["bias"]) < 0.01
     ratios = [decile["ratio"] for decile in trained.champion["calibration"]]
     assert all(0.6 < ratio < 1.6 for ratio in ratios)

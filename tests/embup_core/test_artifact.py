@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embup_core.artifact import content_hash, decoder_bytes, golden_inputs, load_artifact
+from embup_core.artifact import (
+    content_hash,
+    decoder_bytes,
+    decoder_from_bytes,
+    golden_inputs,
+    load_artifact,
+)
 from embup_core.decoders.linear import LinearDecoder
 from embup_core.errors import InvalidArtifactError
 from embup_core.registry import Registry
@@ -77,13 +83,18 @@ def test_a_file_cut_short_or_missing_is_named(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda m: m.update(format_version=2), "format version 1, found 2"),
+        (lambda m: m.update(format_version=1), "format version 2, found 1"),
         pytest.param(lambda m: m["decoder"].update(name="pickle"), "content hash", id="other decoder"),
         pytest.param(
             lambda m: m["decoder"]["settings"].update(neighbours=3), "content hash", id="other settings"
         ),
         (lambda m: m["golden"]["outputs"][0].__setitem__(0, 0.5), "golden outputs"),
+        pytest.param(
+            lambda m: m["golden"]["confidences"].__setitem__(0, 0.01), "golden outputs", id="confidence"
+        ),
+        (lambda m: m["golden"]["confidences"].__setitem__(0, None), "golden outputs: they differ by nan"),
         (lambda m: m["golden"].update(outputs=[[0.0]]), "shapes"),
+        pytest.param(lambda m: m["golden"].pop("confidences"), "missing or malformed", id="no confidences"),
         (lambda m: m["golden"].update(inputs="x"), "malformed"),
         (lambda m: m.pop("golden"), "fields"),
         (lambda m: m.update(files={}), "missing or malformed"),
@@ -124,6 +135,8 @@ def rewrite(folder: Path, arrays: dict[str, np.ndarray]) -> None:
         (lambda a: a.update(centre=np.full(32, np.nan, np.float32)), "finite numbers in tensor centre"),
         (lambda a: a.update(centre=np.zeros(31, np.float32)), "tensor centre"),
         (lambda a: a.update(remainder=a["remainder"][:-1].copy()), "tensor remainder"),
+        (lambda a: a.update(scale=np.zeros(1)), "tensor scale: expected a number above 0, found 0"),
+        (lambda a: a.update(reach=-a["reach"]), "tensor reach: expected a number above 0"),
         (lambda a: a.update(weights=a["weights"] * 2), "golden outputs"),
     ],
 )
@@ -135,6 +148,27 @@ def test_tensors_that_do_not_belong_are_refused(
     rewrite(folder, arrays)
     with pytest.raises(InvalidArtifactError, match=message):
         load_artifact(folder)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"length_scale": 0}, "setting length_scale: .* greater than 0, found 0"),
+        ({"length_scale": "a"}, "setting length_scale: .* number, found 'a'"),
+        ({"neighbours": 0}, "setting neighbours"),
+        ({"neighbours": 2.5}, "setting neighbours"),
+        ({"neighbours": 100_000}, "setting neighbours"),
+        ({"mean_dims": 7}, "setting mean_dims"),
+        ({"nothing": 1}, "unexpected keyword argument 'nothing'"),
+    ],
+)
+def test_settings_that_the_decoder_cannot_have_are_refused(
+    registry: Registry, changed: dict[str, Any], message: str
+) -> None:
+    fitted = registry.load_artifact().decoder
+    settings = fitted.settings() | changed
+    with pytest.raises(InvalidArtifactError, match=message):
+        decoder_from_bytes(fitted.name, settings, decoder_bytes(fitted))
 
 
 def test_equal_decoders_have_equal_bytes_and_arrays_out_of_order_are_saved_right(

@@ -135,6 +135,29 @@ def test_the_yardstick_itself_can_be_asked_for(run: Run, settings: PipelineSetti
     assert Registry(settings.registry).load_artifact().decoder.name == "linear_residual"
 
 
+def test_a_candidate_that_cannot_be_fitted_leaves_the_choice_to_the_others(
+    run: Run, settings: PipelineSettings
+) -> None:
+    result = run(decoder="fast", config={"decoder_nearest_neighbours": {"neighbours": 5000}})
+    assert result.success
+    assert "looks at 5000 neighbours" in metadata(result, "decoder_nearest_neighbours")["state"]
+    table = metadata(result, "evaluation")["scores"]
+    assert "nearest_neighbours" not in {record.data["decoder"] for record in table}
+    assert len(Registry(settings.registry).versions()) == 1
+
+
+def test_a_decoder_that_was_asked_for_and_cannot_be_fitted_stops_the_run(run: Run) -> None:
+    config = {"decoder_nearest_neighbours": {"neighbours": 5000}}
+    assert "looks at 5000 neighbours" in stopped_by(run(decoder="nearest_neighbours", config=config))
+
+
+def test_a_choice_that_was_not_fitted_is_not_scored(run: Run) -> None:
+    assert run(decoder="kriging").success
+    assert "Expected mlp fitted" in stopped_by(run("evaluation", decoder="mlp"))
+    table = metadata(run("evaluation", decoder="linear_residual"), "evaluation")["scores"]
+    assert "kriging" not in {record.data["decoder"] for record in table}
+
+
 def test_a_champion_that_loses_to_linear_residual_is_not_published(
     run: Run, settings: PipelineSettings
 ) -> None:

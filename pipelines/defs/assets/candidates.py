@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embup_core.decoders import DECODERS, Decoder
+from embup_core.errors import TrainingError
 from embup_core.plots import training_curves
 from embup_core.row_split import RowSplit
 from embup_core.selection import Candidate
@@ -77,23 +78,32 @@ def _candidate_asset(decoder_type: type[Decoder]) -> dg.AssetsDefinition:
             coordinates=coordinates.version,
             split=row_split.version,
         )
-        if not candidates.wants(decoder_type.name):
-            state = f"not fitted: the choice is {candidates.decoder}"
+
+        def not_fitted(reason: str) -> dg.MaterializeResult[CandidateHandle]:
+            state = f"not fitted: {reason}"
             context.log.info(state)
             return dg.MaterializeResult(
                 value=CandidateHandle(version=version, made_from=made_from),
                 metadata={"state": state},
                 data_version=dg.DataVersion("not fitted"),
             )
+
+        if not candidates.wants(decoder_type.name):
+            return not_fitted(f"the choice is {candidates.decoder}")
         rows = open_split(row_split)
-        fitted = _fit_twice(
-            decoder_type,
-            settings,
-            open_projected(projected_embeddings, cosine_matrix),
-            open_coordinates(coordinates),
-            rows,
-            log=context.log.info,
-        )
+        try:
+            fitted = _fit_twice(
+                decoder_type,
+                settings,
+                open_projected(projected_embeddings, cosine_matrix),
+                open_coordinates(coordinates),
+                rows,
+                log=context.log.info,
+            )
+        except TrainingError as error:
+            if candidates.requires(decoder_type.name):
+                raise
+            return not_fitted(str(error))  # the others go on without it
         folder = staging.area(cosine_matrix.fingerprint).save_folder(
             name, version, fitted.files() | _training_plot(fitted.for_report)
         )

@@ -4,7 +4,7 @@ Names, types, bounds and defaults are those of its ``__init__``, descriptions th
 """
 
 import inspect
-from typing import Any, get_type_hints
+from typing import Any
 
 import dagster as dg
 from docstring_parser import DocstringStyle, parse
@@ -21,7 +21,7 @@ def decoder_config(decoder_type: type[Decoder]) -> type[dg.Config]:
     TypeError
         A setting has no type, no default, or no description.
     """
-    hints = get_type_hints(decoder_type.__init__, include_extras=True)  # with the bounds in Annotated
+    hints = decoder_type.setting_types()
     documented = parse(inspect.getdoc(decoder_type) or "", style=DocstringStyle.NUMPYDOC).params
     meanings = {one.arg_name: " ".join((one.description or "").split()) for one in documented}
     fields: dict[str, Any] = {}

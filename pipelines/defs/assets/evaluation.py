@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import dagster as dg
+from annotated_types import Gt, Lt
 from pydantic import Field
 
 from embup_core.candidate_evaluation import Sample, evaluate_candidates
@@ -38,10 +40,11 @@ class EvaluationConfig(dg.Config):
     """What is drawn, and what is fitted for it."""
 
     plotted_pairs: int = Field(200_000, ge=100, description="Random pairs of test rows in each plot.")
-    learning_curve_shares: list[float] = Field(
+    learning_curve_shares: list[Annotated[float, Gt(0), Lt(1)]] = Field(
         default=[0.25, 0.5],
         description="Shares of the train rows that the champion is fitted on anew; empty for no curve.",
     )
+    train_train: bool = Field(False, description="Whether to add errors over pairs of fitted rows.")
 
 
 def evaluation_asset() -> dg.AssetsDefinition:
@@ -78,12 +81,13 @@ def evaluation(
         labels=None if labels_file is None else open_row_labels(labels_file, cosine_matrix),
     )
     staged = {name: handles[asset_name(name)].path for name in DECODERS}
-    fitted = {name: Path(path) for name, path in staged.items() if path}
+    fitted = {name: Path(path) for name, path in staged.items() if path and candidates.wants(name)}
     result = evaluate_candidates(
         sample,
         fitted,
         choice=candidates.decoder,
         learning_curve_shares=config.learning_curve_shares,
+        train_train=config.train_train,
         log=context.log.info,
     )
     plots = report_plots(result)

@@ -115,9 +115,48 @@ def test_novelty_finds_how_far_residuals_reach() -> None:
     np.testing.assert_array_equal(again(new.mean, new.nearest), of_new)
 
 
-def test_novelty_with_lengths_below_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="tensor novelty: expected lengths above 0"):
-        Novelty.restore({"novelty": np.array([0, 1, 1, 1, -2, 0.5, 1])})
+@pytest.mark.parametrize("wrong", [{4: -2.0}, {5: 1.5}, {6: 0.0}])
+def test_novelty_that_cannot_be_is_refused(wrong: dict[int, float]) -> None:
+    numbers = np.array([0, 1, 1, 1, 2, 0.5, 1])
+    numbers[list(wrong)] = list(wrong.values())
+    with pytest.raises(ValueError, match="tensor novelty: expected lengths and a level above 0"):
+        Novelty.restore({"novelty": numbers})
+
+
+def test_errors_below_zero_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected no errors below 0"):
+        Uncertainty.restore({"row_error": np.ones(2), "cosine_error": np.array([1.0, -1, 0])})
+
+
+def test_the_farthest_row_is_as_new_as_can_be() -> None:
+    novelty = Novelty(np.array([0.0, 0.0, 1.0]), np.array([1.0, 3.0]), 0.5)
+    found = novelty(np.zeros((2, 8), np.float32), np.array([0, 1e30], np.float32))
+    np.testing.assert_allclose(found, [0.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("common", "of_residual", "level"),
+    [
+        (0.5, 0.0, 1.0),
+        (0.5, 0.1, np.sqrt(0.8)),
+        (0.0, 0.1, 1.0),  # centred originals: nothing to level
+        (0.5, 0.45, np.sqrt(0.5)),
+        (0.5, -0.45, np.sqrt(1.5)),
+    ],
+)
+def test_the_level_is_what_makes_cosines_right_on_average_within_bounds(
+    common: float, of_residual: float, level: float
+) -> None:
+    rows = 400
+    mean = np.full((rows, 1), np.sqrt(common), np.float32)
+    residual = np.zeros((rows, rows), np.float32)
+    residual[:, 0] = np.sqrt(abs(of_residual))
+    if of_residual < 0:
+        residual[: rows // 2] *= -1
+        residual *= 20  # their mean cosine is about -1 / rows
+    decoded = DecodedRows(mean, residual, np.zeros(rows, np.float32), mean)
+    found = Novelty(np.zeros(3), np.ones(2), 0.5).levelled([decoded]).level
+    assert found == pytest.approx(level, rel=1e-3)
 
 
 def test_uncertainty_is_what_is_observed() -> None:

@@ -62,9 +62,9 @@ def test_what_it_cannot_explain_is_new_to_it(student: StudentDecoder, sample_pro
 
 def test_beyond_the_training_rows_it_is_asked_within(student: StudentDecoder) -> None:
     direction = np.eye(1, 32, dtype=np.float32)
-    reach = float(student.reach_[0])
+    reach = student.reach_.distance
     for distance, asked_at in ((reach / 2, reach / 2), (reach * 2, reach / 2), (reach * 10, reach / 10)):
-        asked = student._within_reach(np.float32(distance) * direction)
+        asked = student.reach_(np.float32(distance) * direction)
         np.testing.assert_allclose(asked, asked_at * direction, rtol=1e-5)
 
 

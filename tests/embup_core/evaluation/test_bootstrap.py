@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embup_core.evaluation.bootstrap import row_intervals
+from embup_core.evaluation.bootstrap import WholeScores, row_intervals
+from embup_core.evaluation.cosines import Comparison, DotProducts
+from embup_core.evaluation.scores import measure
 from tests.embup_core.evaluation.conftest import noisy_cosines
 
 
@@ -53,12 +55,28 @@ def test_about_95_of_100_intervals_hold_the_score_of_all_rows() -> None:
     assert 85 <= held <= 100
 
 
-def test_a_sample_of_more_rows_is_narrowed_around_its_own_score() -> None:
+def test_a_sample_of_more_rows_is_narrowed_around_the_score_of_all() -> None:
     predicted, true = noisy_cosines(100)
     alone = row_intervals(predicted, true, seed=1).rmse
-    of_more = row_intervals(predicted, true, of_rows=400, seed=1).rmse
-    assert of_more[1] - of_more[0] == pytest.approx((alone[1] - alone[0]) / 2, rel=1e-6)
-    assert alone[0] < of_more[0] < of_more[1] < alone[1]
+    whole = WholeScores(rows=400, r2=0.1, rmse=0.7, overlap_at_10=None)
+    of_more = row_intervals(predicted, true, whole=whole, seed=1)
+    assert of_more.rmse[1] - of_more.rmse[0] == pytest.approx((alone[1] - alone[0]) / 2, rel=1e-6)
+    assert of_more.rmse[0] < whole.rmse < of_more.rmse[1]
+    assert of_more.r2[0] < whole.r2 < of_more.r2[1]
+
+
+def test_of_more_rows_than_are_held_the_interval_lies_around_the_score_of_all() -> None:
+    """A third of the rows is decoded much worse; a sample of rows may hold more or fewer of them."""
+    rng = np.random.default_rng(0)
+    true = rng.standard_normal((3000, 8)).astype(np.float32)
+    true /= np.linalg.norm(true, axis=1, keepdims=True)
+    noise = np.repeat(np.array([0.9, 0.05], np.float32), [1000, 2000])
+    decoded = true + noise[:, None] * rng.standard_normal((3000, 8)).astype(np.float32)
+    for seed in range(3):
+        scores = measure(Comparison(DotProducts(decoded, decoded), DotProducts(true, true)), seed=seed)
+        assert scores.intervals is not None
+        low, high = scores.intervals.rmse
+        assert (low + high) / 2 == pytest.approx(scores.test_test.rmse, abs=(high - low) / 10)
 
 
 def test_the_diagonal_is_not_looked_at_and_a_seed_decides_everything() -> None:

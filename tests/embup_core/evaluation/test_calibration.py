@@ -39,11 +39,3 @@ def test_deciles_are_those_of_the_sorted_pairs() -> None:
     assert found[0].predicted_rmse == pytest.approx(np.sqrt((spread[first] ** 2).mean()), rel=1e-6)
     assert found[0].observed_rmse == pytest.approx(np.sqrt((error[first] ** 2).mean()), rel=1e-6)
     assert sum(one.pairs for one in found) == 95
-
-
-def test_of_many_pairs_a_seeded_sample_is_taken() -> None:
-    spread, error = _errors(5000)
-    found = calibration_by_decile(spread, error, most_pairs=1000, seed=4)
-    assert sum(one.pairs for one in found) == 1000
-    assert found == calibration_by_decile(spread, error, most_pairs=1000, seed=4)
-    assert found != calibration_by_decile(spread, error, most_pairs=1000, seed=5)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from embup_core.blocks import row_blocks
 from embup_core.cosine_matrix import CosineMatrix
 from embup_core.evaluation import (
     Comparison,
@@ -115,7 +117,7 @@ def test_blocks_do_not_change_the_scores(
     sample_matrix: CosineMatrix,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("embup_core.evaluation.cosines.BLOCK_ROWS", 7)
+    monkeypatch.setattr("embup_core.evaluation.cosines.row_blocks", partial(row_blocks, block_rows=7))
     again = evaluate_decoder(
         decoder, sample_projected, sample_matrix, fit_rows=split.fit_rows, eval_rows=split.test
     )

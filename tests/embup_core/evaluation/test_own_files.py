@@ -122,6 +122,11 @@ def _zeros(row: int) -> Callable[[np.ndarray], np.ndarray]:
         ("originals", np.ones_like, "originals.npy: all cosines are 1, expected cosines that differ"),
         ("known_originals", _set(300, 0, np.nan), "known_originals.npy, row 300, column 0: nan"),
         ("known_projected", lambda a: a[:500], "known_originals.npy has 510 rows and"),
+        (
+            "known_projected",
+            lambda a: a[:0],
+            "shape (0, 32), expected (n, 32) with n at least 1",
+        ),
     ],
 )
 def test_bad_vectors_are_named(
@@ -146,6 +151,7 @@ def test_bad_vectors_are_named(
         ("known_cosines", lambda a: a.T.copy(), "Save its transpose."),
         ("labels", lambda a: a[:50], "labels.npy has 50 labels and"),
         ("known_labels", lambda a: a.astype(object), "known_labels.npy holds pickled Python objects"),
+        ("known_labels", lambda a: a.astype(str), "expected integers in both or strings in both"),
     ],
 )
 def test_bad_cosines_and_labels_are_named(
