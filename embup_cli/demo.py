@@ -39,6 +39,12 @@ def demo(
         str,
         typer.Option("--source", help="Training data, as for `embup train`."),
     ] = "sample",
+    decoder: Annotated[
+        str | None,
+        typer.Option(
+            "--decoder", help="As for `embup train`.", show_default="fast for the sample, auto for others"
+        ),
+    ] = None,
     rows: Annotated[int, typer.Option("--rows", min=2, help="Rows of the batch.")] = 20_000,
     work: Annotated[Path, typer.Option("--work", help="Folder for everything the demo makes.")] = Path(
         "data/demo"
@@ -62,7 +68,7 @@ def demo(
     say(f"1/5  training on {source}")
     with progress("     training") as bar:
         # The sample shows the way; minutes of fitting would not show more of it.
-        choice = FAST if source == "sample" else AUTO
+        choice = decoder or (FAST if source == "sample" else AUTO)
         trained = train_and_publish(source, work / "registry", work, choice, progress=bar.update)
     trained_s = time.monotonic() - started_s
 

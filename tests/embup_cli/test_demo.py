@@ -50,6 +50,8 @@ def test_it_reports_what_it_measured_and_runs_again(script: Path, source: Path, 
                 "demo",
                 "--source",
                 source,
+                "--decoder",
+                "fast",
                 "--rows",
                 "600",
                 "--work",
@@ -86,7 +88,10 @@ def test_it_reports_what_it_measured_and_runs_again(script: Path, source: Path, 
 
 def test_an_interrupt_stops_the_service_too(script: Path, source: Path, tmp_path: Path) -> None:
     with subprocess.Popen(
-        [script, "demo", "--source", source, "--rows", "100000", "--work", tmp_path],
+        [
+            *(script, "demo", "--source", source, "--decoder", "kriging"),
+            *("--rows", "100000", "--work", tmp_path),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -74,7 +74,7 @@ def test_an_interrupted_training_ends_as_one_without_a_traceback(tmp_path: Path)
     embup = Path(sys.executable).with_name("embup")
     places = ["--registry", str(tmp_path / "r"), "--data", str(tmp_path / "d")]
     with subprocess.Popen(
-        [str(embup), "train", "--source", "sample:600", *places],
+        [str(embup), "train", "--source", "sample:600", "--decoder", "mlp", *places],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
