@@ -68,7 +68,8 @@ def demo(
     say(f"1/5  training on {source}")
     with progress("     training") as bar:
         # The sample shows the way; minutes of fitting would not show more of it.
-        choice = decoder or (FAST if source == "sample" else AUTO)
+        default = FAST if source == "sample" else AUTO
+        choice = default if decoder is None else decoder
         trained = train_and_publish(source, work / "registry", work, choice, progress=bar.update)
     trained_s = time.monotonic() - started_s
 

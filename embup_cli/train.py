@@ -26,25 +26,30 @@ def train(
     ] = "auto",
     fast: Annotated[
         bool,
-        typer.Option("--fast", help="The best of those that are fitted without PyTorch, within seconds."),
+        typer.Option(
+            "--fast",
+            help="The best of those that are fitted without PyTorch, within seconds; or `--decoder fast`.",
+        ),
     ] = False,
     data: options.Data = options.DATA,
     json: options.Json = False,
 ) -> None:
     """Train, compare and publish decoders.
 
-    Every decoder is fitted and scored on held-out rows; the best one, or the one named, is published.
+    Candidates are fitted and scored on held-out rows; the best one, or the one named, is published.
     """
     from embup_core.selection import AUTO, FAST
     from pipelines.run import train_and_publish
 
-    if fast and decoder != AUTO:
+    if fast and decoder not in (AUTO, FAST):
         raise InputError(
             f"--fast chooses among several decoders, and --decoder {decoder} names one.",
             remedy="Give one of the two.",
         )
     with progress("training") as bar:
         result = train_and_publish(source, registry, data, FAST if fast else decoder, progress=bar.update)
+    for name, why in result.not_fitted.items():
+        say(f"warning: {name} could not be fitted: {why}")
     if result.warning:
         say(f"warning: {result.warning}")
     if json:
@@ -54,6 +59,7 @@ def train(
                 "version": result.version,
                 "champion": result.champion,
                 "evaluation": evaluation,
+                "not_fitted": result.not_fitted,
                 "rows": result.rows,
                 "recovery_s": result.recovery_s,
                 "service": result.service,

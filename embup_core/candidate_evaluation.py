@@ -63,6 +63,7 @@ def evaluate_candidates(
     folders: Mapping[str, Path],
     *,
     choice: str,
+    not_fitted: Mapping[str, str] | None = None,
     learning_curve_shares: Sequence[float] = (),
     train_train: bool = False,
     log: Callable[[str], None] = lambda _: None,
@@ -77,6 +78,8 @@ def evaluate_candidates(
         Where each candidate lies (`Candidate.files`), by its decoder's name; loaded one at a time.
     choice
         ``auto``, ``fast`` or a decoder's name.
+    not_fitted
+        Why each candidate of the choice that could not be fitted could not, by name.
     learning_curve_shares
         Shares of the train rows that the champion is fitted on anew; empty for no learning curve.
     train_train
@@ -136,6 +139,7 @@ def evaluate_candidates(
             sample.projected, sample.coordinates, sample.matrix, fit_rows=rows.fit_rows, eval_rows=rows.test
         ),
         split=rows.by,
+        not_fitted=dict(not_fitted or {}),
         probe=_probe(sample, folders, log),
         decode_ms=decode_ms,
     )

@@ -6,7 +6,7 @@
     │   └─ InvalidDataError         had, but not what it should be: shape, NaN, not unit, not symmetric
     ├─ TrainingError              a fit cannot go on, or its result must not be published
     ├─ ArtifactError              published decoders
-    │   ├─ InvalidArtifactError     damaged, foreign or not reproducing its golden outputs
+    │   ├─ InvalidArtifactError     damaged, foreign or not reproducing its golden answers
     │   └─ NoArtifactError          nothing is published yet
     ├─ InputError                 what a caller handed in
     │   ├─ BadRowError              one row of a file
@@ -68,7 +68,7 @@ class ArtifactError(EmbupError):
 
 
 class InvalidArtifactError(ArtifactError):
-    """An artifact is damaged, foreign, or does not reproduce its golden outputs."""
+    """An artifact is damaged, foreign, or does not reproduce its golden answers."""
 
 
 class NoArtifactError(ArtifactError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from embup_core.errors import ArtifactError
 
@@ -21,36 +21,41 @@ class Replaced:
     version
         Its name.
     decoder
-        Its decoder's name.
+        Its decoder's name; None where it cannot be read.
     r2
-        Of its cosines between its test rows; None where nobody measured it.
+        Of its cosines between its test rows; None where nobody measured it, or where it cannot be read.
     fingerprint
-        Of its training data.
+        Of its training data; None where it is not known.
     """
 
     version: str
-    decoder: str
+    decoder: str | None
     r2: float | None
     fingerprint: str | None
 
     @classmethod
     def latest(cls, registry: Registry) -> Self | None:
-        """The version that LATEST names now; None where there is none, or none that can be read."""
+        """The version that LATEST names now; None where there is none."""
         try:
-            manifest = registry.info(registry.latest_version()).manifest
-            r2 = manifest.get("metrics", {}).get("test_test", {}).get("r2")
-            return cls(
-                version=str(manifest["version"]),
-                decoder=str(manifest["decoder"]["name"]),
-                r2=None if r2 is None else float(r2),
-                fingerprint=manifest.get("data", {}).get("fingerprint"),
-            )
-        except (ArtifactError, AttributeError, KeyError, TypeError, ValueError):
-            return None  # a manifest that says nothing about itself compares with nothing
+            version = registry.latest_version()
+        except ArtifactError:
+            return None
+        try:
+            manifest = registry.info(version).manifest
+        except ArtifactError:  # of another format, or damaged: replaced all the same
+            return cls(version, None, None, None)
+        r2 = _of(manifest, "metrics", "test_test", "r2")
+        return cls(
+            version,
+            decoder=_of(manifest, "decoder", "name"),
+            r2=float(r2) if isinstance(r2, int | float) else None,
+            fingerprint=_of(manifest, "data", "fingerprint"),
+        )
 
     def __str__(self) -> str:
-        measured = "" if self.r2 is None else f", R2 {self.r2:.3f}"
-        return f"{self.version} ({self.decoder}{measured})"
+        measured = None if self.r2 is None else f"R2 {self.r2:.3f}"
+        known = ", ".join(part for part in (self.decoder, measured) if part)
+        return f"{self.version} ({known or 'cannot be read'})"
 
     def warning(self, successor: Scores, fingerprint: str) -> str | None:
         """Say that the successor does worse by more than half the width of its interval; None if it does not.
@@ -72,3 +77,10 @@ class Replaced:
             f"and that of the version it replaces, {self.version}, was {self.r2:.3f}.{other_data} "
             "It is published all the same; to go back, write the old version into LATEST and reload."
         )
+
+
+def _of(manifest: object, *path: str) -> Any:
+    """What stands at a path of keys; None where the path ends before."""
+    for key in path:
+        manifest = manifest.get(key) if isinstance(manifest, dict) else None
+    return manifest

@@ -158,6 +158,8 @@ class Evaluation:
         for.
     confidence
         Errors of the champion's rows by their confidence; empty where it does not know its confidence.
+    not_fitted
+        Why a candidate is missing that the choice would have had, by name.
     """
 
     choice: str
@@ -170,6 +172,7 @@ class Evaluation:
     decode_ms: dict[str, float] = field(default_factory=dict)
     learning_curve: tuple[LearningPoint, ...] = ()
     confidence: tuple[ConfidenceDecile, ...] = ()
+    not_fitted: dict[str, str] = field(default_factory=dict)
 
     @property
     def champion(self) -> str:
@@ -182,7 +185,10 @@ class Evaluation:
     def rule(self) -> str:
         """How the champion was chosen, in a sentence or two."""
         if self.choice in _WHOSE:
-            return f"{RULE.format(whose=_WHOSE[self.choice])}. It must beat `{YARDSTICK}` there."
+            left_out = "".join(
+                f" `{name}` could not be fitted: {why}" for name, why in self.not_fitted.items()
+            )
+            return f"{RULE.format(whose=_WHOSE[self.choice])}. It must beat `{YARDSTICK}` there.{left_out}"
         return f"`{self.choice}` was asked for by name. It must beat `{YARDSTICK}` on validation rows."
 
     @property
@@ -218,4 +224,5 @@ class Evaluation:
             decode_ms=content["decode_ms"],
             learning_curve=tuple(LearningPoint(**point) for point in content["learning_curve"]),
             confidence=tuple(ConfidenceDecile(**decile) for decile in content["confidence"]),
+            not_fitted=content["not_fitted"],
         )

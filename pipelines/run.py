@@ -60,6 +60,8 @@ class TrainingResult:
         Column names and rows of text: scores on test rows of all candidates and baselines.
     scores
         The same as numbers, by name.
+    not_fitted
+        Why a candidate is missing in them, by name.
     rows
         How many originals were recovered.
     recovery_s
@@ -78,6 +80,7 @@ class TrainingResult:
     champion: str
     table: tuple[tuple[str, ...], list[tuple[str, ...]]]
     scores: dict[str, Scores]
+    not_fitted: dict[str, str]
     rows: int
     recovery_s: float
     service: str
@@ -160,6 +163,7 @@ def train_and_publish(
         champion=evaluation.champion,
         table=scores_table(evaluation.reported, evaluation.decode_ms),
         scores=evaluation.reported,
+        not_fitted=evaluation.not_fitted,
         rows=recovery["rows"],
         recovery_s=recovery["recovery_s"],
         service=report.service,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, get_type_hints
 
 import numpy as np
+from annotated_types import Ge, Lt
 
 from embup_core.dims import OUTPUT_DIMS
 
@@ -26,6 +27,10 @@ Shape: TypeAlias = "tuple[int | str | None, ...]"
 
 ROWS_AND_ORIGINALS = "the projected embeddings of training rows and a rotated copy of their originals"
 """What a decoder keeps that looks rows up; see `Decoder.keeps`."""
+
+
+Seed: TypeAlias = Annotated[int, Ge(0), Lt(2**32)]
+"""What NumPy, scikit-learn and torch all take."""
 
 
 class Decoder(ABC):
@@ -187,6 +192,8 @@ def _require_setting(name: str, value: object, expected: Any) -> None:
         TypeAdapter(expected).validate_python(value, strict=True)
     except ValidationError as error:
         raise ValueError(f"setting {name}: {error.errors()[0]['msg']}, found {value!r}") from error
+    if isinstance(value, float) and not np.isfinite(value):
+        raise ValueError(f"setting {name}: expected a finite number, found {value!r}")
 
 
 def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from annotated_types import Ge, Gt
 
+from embup_core.decoders.base import Seed
 from embup_core.decoders.completed_regression import CompletedRegression, LengthScale, MeanDims
 from embup_core.dims import INPUT_DIMS
 
@@ -53,7 +54,7 @@ class KernelRidgeDecoder(CompletedRegression):
         alpha: Annotated[float, Ge(0)] = 0.1,
         mean_dims: MeanDims = 384,
         residual_length_scale: LengthScale = 1.5,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(mean_dims=mean_dims, residual_length_scale=residual_length_scale, seed=seed)
         self.landmarks = landmarks

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from annotated_types import Ge, Gt, Le
 
-from embup_core.decoders.base import ROWS_AND_ORIGINALS, Decoder, padded, require_shape
+from embup_core.decoders.base import ROWS_AND_ORIGINALS, Decoder, Seed, padded, require_shape
 from embup_core.decoders.completed_regression import LengthScale, MeanDims
 from embup_core.decoders.local_kriging import kriging_weights
 from embup_core.decoders.neighbours import NearestRows
@@ -63,7 +63,7 @@ class KrigingDecoder(Decoder):
         alpha: Annotated[float, Ge(0)] = 1.0,
         mean_dims: MeanDims = 384,
         residual_length_scale: LengthScale = 1.5,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         self.neighbours = neighbours
         self.length_scale = length_scale

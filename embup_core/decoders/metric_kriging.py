@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from embup_core.decoders.base import require_shape
+from embup_core.decoders.base import Seed, require_shape
 from embup_core.decoders.completed_regression import LengthScale, MeanDims
 from embup_core.decoders.kriging import KrigingDecoder
 from embup_core.decoders.neighbours import NearestRows
@@ -70,7 +70,7 @@ class MetricKrigingDecoder(KrigingDecoder):
         alpha: Annotated[float, Ge(0)] = 1.0,
         mean_dims: MeanDims = 384,
         residual_length_scale: LengthScale = 1.5,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(
             neighbours=neighbours,
@@ -110,7 +110,6 @@ class MetricKrigingDecoder(KrigingDecoder):
         places = torch.from_numpy(points)
         metric = torch.nn.Parameter(torch.from_numpy(self.metric_.copy()))
         optimiser = torch.optim.Adam([metric])
-        # pct_start: 0.2 of 5 steps would be one, and PyTorch would divide by 0
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser,
             self.learning_rate,

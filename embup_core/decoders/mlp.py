@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 import numpy as np
 from annotated_types import Ge, Gt
 
-from embup_core.decoders.base import Decoder, unit_rows
+from embup_core.decoders.base import Decoder, Seed, unit_rows
 from embup_core.decoders.perceptron import Perceptron, Training
 from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 
@@ -49,7 +49,7 @@ class MlpDecoder(Decoder):
         epochs: Annotated[int, Ge(1)] = 40,
         batch_rows: Annotated[int, Ge(2)] = 256,
         learning_rate: Annotated[float, Gt(0)] = 1e-3,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         self.epochs = epochs
         self.batch_rows = batch_rows

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from annotated_types import Ge, Gt
 
+from embup_core.decoders.base import Seed
 from embup_core.decoders.completed_regression import CompletedRegression, LengthScale, MeanDims
 from embup_core.decoders.perceptron import Perceptron, Training
 from embup_core.decoders.standard_units import Standardisation
@@ -54,7 +55,7 @@ class MlpCoordinatesDecoder(CompletedRegression):
         learning_rate: Annotated[float, Gt(0)] = 4e-3,
         mean_dims: MeanDims = 384,
         residual_length_scale: LengthScale = 1.5,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(mean_dims=mean_dims, residual_length_scale=residual_length_scale, seed=seed)
         self.epochs = epochs

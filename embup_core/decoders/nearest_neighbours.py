@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 import numpy as np
 from annotated_types import Ge
 
-from embup_core.decoders.base import ROWS_AND_ORIGINALS
+from embup_core.decoders.base import ROWS_AND_ORIGINALS, Seed
 from embup_core.decoders.completed_regression import CompletedRegression, LengthScale, MeanDims
 from embup_core.decoders.neighbours import NearestRows
 from embup_core.dims import INPUT_DIMS
@@ -51,7 +51,7 @@ class NearestNeighboursDecoder(CompletedRegression):
         neighbours: Annotated[int, Ge(1)] = 5,
         mean_dims: MeanDims = 384,
         residual_length_scale: LengthScale = 1.5,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(mean_dims=mean_dims, residual_length_scale=residual_length_scale, seed=seed)
         self.neighbours = neighbours

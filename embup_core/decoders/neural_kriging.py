@@ -16,7 +16,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
 from embup_core.blocks import row_blocks
-from embup_core.decoders.base import ROWS_AND_ORIGINALS, padded, require_shape
+from embup_core.decoders.base import ROWS_AND_ORIGINALS, Seed, padded, require_shape
 from embup_core.decoders.completed_regression import MeanDims
 from embup_core.decoders.local_kriging import kriging_weights
 from embup_core.decoders.neighbours import NearestRows, Search
@@ -40,6 +40,7 @@ _ROWS_A_CLUSTER = 120
 _CLUSTER_DIMS = 64
 _LEFT_OUT = 0.15
 _REHEARSALS = 2
+_FEWEST_CLUSTERS = 4 * _REHEARSALS
 _KNOWN_PAIRS = 4  # rows like the training rows are what a service mostly meets
 
 
@@ -104,7 +105,7 @@ class NeuralKrigingDecoder(RegressionByNovelty):
         mean_dims: MeanDims = 384,
         storage: Storage = "int8",
         search: Search = "fast",
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         self.epochs = epochs
         self.width = width
@@ -128,7 +129,7 @@ class NeuralKrigingDecoder(RegressionByNovelty):
         Raises
         ------
         TrainingError
-            Too few rows to leave some out and still have enough neighbours.
+            Too few rows to leave some out and still have enough neighbours, or rows that are too much alike.
         """
         self.standardisation_ = Standardisation.of(projected)
         points = self.standardisation_(projected)
@@ -146,14 +147,8 @@ class NeuralKrigingDecoder(RegressionByNovelty):
 
         known: list[UnseenRows] = []
         new: list[UnseenRows] = []
-        for left_out in _rehearsals(targets, self.seed):
+        for left_out in self._rehearsals(targets):
             kept = ~(left_out.known | left_out.new)
-            if kept.sum() < self.neighbours or min(left_out.known.sum(), left_out.new.sum()) < 2:
-                raise TrainingError(
-                    "neural_kriging leaves rows out to learn what unseen rows are like, and then looks at "
-                    f"{self.neighbours} neighbours: {len(projected)} rows are too few.",
-                    remedy="Provide more rows or set fewer neighbours.",
-                )
             self._fit_regression(points[kept], targets[kept], rehearsal_epochs, epoch_done)
             for rows, unseen in ((left_out.known, known), (left_out.new, new)):
                 unseen.append(self._unseen(points[rows], padded(coordinates[rows] @ axes)))
@@ -166,6 +161,21 @@ class NeuralKrigingDecoder(RegressionByNovelty):
         )
         self._fit_regression(points, targets, self.epochs, epoch_done)
         return self
+
+    def _rehearsals(self, targets: NDArray[np.float32]) -> list[_LeftOut]:
+        enough = len(targets) >= _FEWEST_CLUSTERS
+        rehearsals = _rehearsals(targets, self.seed) if enough else []
+        for left_out in rehearsals:
+            kept = ~(left_out.known | left_out.new)
+            enough &= kept.sum() >= self.neighbours and min(left_out.known.sum(), left_out.new.sum()) >= 2
+        if not enough:
+            raise TrainingError(
+                "neural_kriging leaves rows and whole clusters of them out to learn what unseen rows are "
+                f"like, and then looks at {self.neighbours} neighbours: the {len(targets)} rows are too few, "
+                "or too much alike.",
+                remedy="Provide more rows or set fewer neighbours.",
+            )
+        return rehearsals
 
     def _fit_regression(
         self,
@@ -299,7 +309,7 @@ def _rehearsals(targets: NDArray[np.float32], seed: int) -> list[_LeftOut]:
 
     n = len(targets)
     rng = np.random.default_rng(seed)
-    clusters = max(n // _ROWS_A_CLUSTER, 4 * _REHEARSALS)
+    clusters = max(n // _ROWS_A_CLUSTER, _FEWEST_CLUSTERS)
     with threadpool_limits(1):  # several threads would add up centres in any order
         model = MiniBatchKMeans(clusters, random_state=seed, n_init=1, batch_size=1024)
         cluster = model.fit_predict(targets[:, :_CLUSTER_DIMS])

@@ -106,10 +106,10 @@ class Novelty:
         return reach
 
     def levelled(self, decoded: Sequence[DecodedRows]) -> Self:
-        """One whose cosines between unseen rows are right on average.
+        """One whose cosines between unseen rows are nearly right on average.
 
-        Where originals have no mean direction there is nothing to level; and a level beyond bounds would say
-        that the rows at hand are too few to tell.
+        Nearly, because a shorter regression leaves longer residuals. Where originals have no mean direction
+        there is nothing to level; and a level beyond bounds would say that the rows are too few to tell.
 
         Parameters
         ----------

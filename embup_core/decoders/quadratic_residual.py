@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from annotated_types import Ge
 
+from embup_core.decoders.base import Seed
 from embup_core.decoders.completed_regression import CompletedRegression, LengthScale, MeanDims
 from embup_core.decoders.trend import fit_ridge
 from embup_core.dims import INPUT_DIMS
@@ -50,7 +51,7 @@ class QuadraticResidualDecoder(CompletedRegression):
         alpha: Annotated[float, Ge(0)] = 300.0,
         mean_dims: MeanDims = 256,
         residual_length_scale: LengthScale = 1.5,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__(mean_dims=mean_dims, residual_length_scale=residual_length_scale, seed=seed)
         self.alpha = alpha

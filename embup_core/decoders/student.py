@@ -17,6 +17,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 
 from embup_core.blocks import row_blocks
+from embup_core.decoders.base import Seed
 from embup_core.decoders.completed_regression import MeanDims
 from embup_core.decoders.neural_kriging import NeuralKrigingDecoder
 from embup_core.decoders.novelty import Novelty
@@ -79,7 +80,7 @@ class StudentDecoder(RegressionByNovelty):
         batch_rows: Annotated[int, Ge(2)] = 512,
         learning_rate: Annotated[float, Gt(0)] = 4e-3,
         mean_dims: MeanDims = 384,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
         self.teacher_epochs = teacher_epochs
         self.examples = examples

@@ -144,7 +144,10 @@ class Uncertainty:
         """Take up what `arrays` gave; ValueError where shapes or numbers do not fit."""
         row, cosine = require_shape(arrays, "row_error", 2), require_shape(arrays, "cosine_error", 3)
         if min(row.min(), cosine.min()) < 0:
-            raise ValueError(f"expected no errors below 0, found {row.tolist()} and {cosine.tolist()}")
+            raise ValueError(
+                "tensors row_error and cosine_error: expected numbers of at least 0, found "
+                f"{row.tolist()} and {cosine.tolist()}"
+            )
         return cls(row, cosine)
 
 

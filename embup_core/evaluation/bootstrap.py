@@ -30,14 +30,13 @@ class WholeScores:
     ----------
     rows
         How many there are.
-    r2, rmse, overlap_at_10
+    r2, rmse
         As in `Intervals`.
     """
 
     rows: int
     r2: float
     rmse: float
-    overlap_at_10: float | None
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def row_intervals(
     predicted, true
         Cosines between the same n rows: float32, shape (n, n). The diagonal is not looked at.
     overlap
-        Share of nearest known rows found for each row: shape (n,).
+        Share of nearest known rows found for each row, of all rows that there are: shape (m,), m >= n.
     whole
         Where the n rows are a sample of more: the intervals are narrowed by sqrt(n / whole.rows) and moved
         from the sample's scores to those of all rows (Bickel, Goetze & van Zwet, 1997).
@@ -117,18 +116,29 @@ def row_intervals(
 
     def interval(scores: NDArray[np.float64], of_whole: float | None) -> Interval:
         centre = scores[0] if of_whole is None else of_whole
-        around = centre + (scores[1:] - scores[0]) * narrowing
-        low, high = np.nanquantile(around, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return float(low), float(high)
+        return _middle(centre + (scores[1:] - scores[0]) * narrowing)
 
     with np.errstate(divide="ignore", invalid="ignore"):  # few rows: a draw may hold no pair, or equal ones
         r2 = 1 - mean_squared / variance
+    rmse_low, rmse_high = interval(np.sqrt(mean_squared), whole.rmse if whole else None)
+    r2_low, r2_high = interval(r2, whole.r2 if whole else None)
     return Intervals(
-        r2=interval(r2, whole.r2 if whole else None),
-        rmse=interval(np.sqrt(mean_squared), whole.rmse if whole else None),
-        overlap_at_10=None
-        if overlap is None
-        else interval(weights.astype(np.float64) @ overlap / n, whole.overlap_at_10 if whole else None),
+        r2=(r2_low, min(r2_high, 1.0)),
+        rmse=(max(rmse_low, 0.0), rmse_high),
+        overlap_at_10=None if overlap is None else _of_mean(overlap, replicates, seed),
         rows=n,
         replicates=replicates,
     )
+
+
+def _of_mean(values: NDArray[np.floating], replicates: int, seed: int) -> Interval:
+    """Of a mean over rows, which needs no pairs and so no sample of the rows."""
+    n = len(values)
+    rng = np.random.default_rng(seed)
+    share = np.full(n, 1 / n)
+    return _middle(np.array([rng.multinomial(n, share) @ values / n for _ in range(replicates)]))
+
+
+def _middle(scores: NDArray[np.float64]) -> Interval:
+    low, high = np.nanquantile(scores, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

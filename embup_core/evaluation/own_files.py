@@ -181,7 +181,7 @@ class OwnRows:
             )
         )
         if labels is not None and known_labels is not None:
-            _refuse_other_kind(labels, known_labels, files)
+            _require_comparable(labels, known_labels, files)
         return cls(
             projected,
             test_test,
@@ -194,13 +194,18 @@ class OwnRows:
         )
 
 
-def _refuse_other_kind(labels: NDArray[Any], known_labels: NDArray[Any], files: OwnFiles) -> None:
-    """The number 3 and the text "3" would be two labels, and every answer wrong."""
+def _require_comparable(labels: NDArray[Any], known_labels: NDArray[Any], files: OwnFiles) -> None:
+    """The number 3 and the text "3" would be two labels, and one label alone teaches nothing."""
     if (labels.dtype.kind in "iu") != (known_labels.dtype.kind in "iu"):
         raise InvalidDataError(
             f"{files.labels} holds {labels.dtype} and {files.known_labels} {known_labels.dtype}, expected "
             "integers in both or strings in both.",
             remedy="Save both in the same way.",
+        )
+    if len(np.unique(known_labels)) < 2:
+        raise InvalidDataError(
+            f"{files.known_labels}: all labels are {known_labels[0]!s}, expected at least two different.",
+            remedy="Give labels that tell rows apart, or leave them out.",
         )
 
 

@@ -121,18 +121,14 @@ def measure(
     )
     nearest = shared.get(NEAREST)
     kept, within = pairs.kept(), pairs.scores()
-    whole = WholeScores(n_rows, within.r2, within.rmse, _mean(nearest))
+    whole = WholeScores(n_rows, within.r2, within.rmse)
     return Scores(
         test_test=within,
         test_train=across,
         **{f"overlap_at_{k}": _mean(shared.get(k)) for k in OVERLAPS},  # type: ignore[arg-type]  # by name
         trustworthiness_at_10=trustworthiness(predicted, true, NEAREST) if ranked else None,
         continuity_at_10=trustworthiness(true, predicted, NEAREST) if ranked else None,
-        intervals=row_intervals(
-            predicted, true, None if nearest is None else nearest[held], whole=whole, seed=seed
-        )
-        if intervals
-        else None,
+        intervals=row_intervals(predicted, true, nearest, whole=whole, seed=seed) if intervals else None,
         calibration=calibration_by_decile(kept[2], kept[0] - kept[1])
         if len(kept) > 2 and len(kept[0]) >= DECILES
         else None,

@@ -43,7 +43,8 @@ def load_row_labels(path: Path, rows: int, *, of: str = "the projected embedding
     SourceUnavailableError
         The file cannot be read.
     InvalidDataError
-        Another dtype, pickled objects among them, another shape, or another number of rows.
+        Another dtype, pickled objects among them, bytes that are not UTF-8, another shape, or another number
+        of rows.
     """
     header = read_npy_header(path, LABELS)
     if len(header.shape) != 1:
@@ -57,4 +58,12 @@ def load_row_labels(path: Path, rows: int, *, of: str = "the projected embedding
             remedy="Give one label for each row, in the order of the rows.",
         )
     labels: NDArray[Any] = np.load(path, allow_pickle=False)
-    return labels
+    if labels.dtype.kind != "S":
+        return labels
+    try:  # byte strings are strings like any others, and compare with none of them
+        return np.char.decode(labels, "utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidDataError(
+            f"{path} holds byte strings that are not UTF-8, expected integers or strings.",
+            remedy=SAVE_LABELS_REMEDY,
+        ) from error

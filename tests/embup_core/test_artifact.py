@@ -18,6 +18,7 @@ from embup_core.artifact import (
 )
 from embup_core.decoders.linear import LinearDecoder
 from embup_core.errors import InvalidArtifactError
+from embup_core.model_card import render_model_card
 from embup_core.registry import Registry
 
 
@@ -90,12 +91,13 @@ def test_a_file_cut_short_or_missing_is_named(folder: Path, name: str) -> None:
         ),
         (lambda m: m["golden"]["outputs"][0].__setitem__(0, 0.5), "golden outputs"),
         pytest.param(
-            lambda m: m["golden"]["confidences"].__setitem__(0, 0.01), "golden outputs", id="confidence"
+            lambda m: m["golden"]["confidences"].__setitem__(0, 0.01), "golden confidences", id="confidence"
         ),
-        (lambda m: m["golden"]["confidences"].__setitem__(0, None), "golden outputs: they differ by nan"),
+        (lambda m: m["golden"]["confidences"].__setitem__(0, None), "confidences: one of them is unknown"),
         (lambda m: m["golden"].update(outputs=[[0.0]]), "shapes"),
         pytest.param(lambda m: m["golden"].pop("confidences"), "missing or malformed", id="no confidences"),
         (lambda m: m["golden"].update(inputs="x"), "malformed"),
+        (lambda m: m["golden"].update(outputs=[[10**400]]), "too large"),
         (lambda m: m.pop("golden"), "fields"),
         (lambda m: m.update(files={}), "missing or malformed"),
     ],
@@ -157,6 +159,11 @@ def test_tensors_that_do_not_belong_are_refused(
         ({"length_scale": "a"}, "setting length_scale: .* number, found 'a'"),
         ({"neighbours": 0}, "setting neighbours"),
         ({"neighbours": 2.5}, "setting neighbours"),
+        ({"neighbours": 16.0}, "setting neighbours: .* integer, found 16.0"),
+        ({"neighbours": True}, "setting neighbours: .* integer, found True"),
+        ({"length_scale": "4"}, "setting length_scale: .* number, found '4'"),
+        ({"length_scale": float("inf")}, "setting length_scale: expected a finite number, found inf"),
+        ({"seed": -1}, "setting seed: .* found -1"),
         ({"neighbours": 100_000}, "setting neighbours"),
         ({"mean_dims": 7}, "setting mean_dims"),
         ({"nothing": 1}, "unexpected keyword argument 'nothing'"),
@@ -171,6 +178,12 @@ def test_settings_that_the_decoder_cannot_have_are_refused(
         decoder_from_bytes(fitted.name, settings, decoder_bytes(fitted))
 
 
+def test_a_whole_number_is_a_number(registry: Registry) -> None:
+    fitted = registry.load_artifact().decoder
+    again = decoder_from_bytes(fitted.name, fitted.settings() | {"alpha": 1}, decoder_bytes(fitted))
+    assert decoder_bytes(again) == decoder_bytes(fitted)
+
+
 def test_equal_decoders_have_equal_bytes_and_arrays_out_of_order_are_saved_right(
     sample_projected: np.ndarray, sample_coordinates: np.ndarray
 ) -> None:
@@ -178,6 +191,17 @@ def test_equal_decoders_have_equal_bytes_and_arrays_out_of_order_are_saved_right
     contiguous = decoder_bytes(decoder)
     decoder.weights_ = np.asfortranarray(decoder.weights_)
     assert decoder_bytes(decoder) == contiguous
+
+
+def test_the_card_says_whether_training_rows_are_in_it() -> None:
+    described = {
+        **dict.fromkeys(("version", "input_dims", "output_dims", "created_utc"), "x"),
+        "decoder": {"name": "x", "summary": "x", "settings": {}},
+        "data": {"source": "x", "rows": 1, "fingerprint": "x"},
+    }
+    card = render_model_card(described, {}, [], keeps="all of it")
+    assert "This artifact holds\n  all of it: protect it like them." in card
+    assert "holds no training rows" in render_model_card(described, {}, [], keeps="")
 
 
 def test_golden_inputs_are_unit_and_no_training_rows(sample_projected: np.ndarray) -> None:

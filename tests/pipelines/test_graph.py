@@ -143,7 +143,18 @@ def test_a_candidate_that_cannot_be_fitted_leaves_the_choice_to_the_others(
     assert "looks at 5000 neighbours" in metadata(result, "decoder_nearest_neighbours")["state"]
     table = metadata(result, "evaluation")["scores"]
     assert "nearest_neighbours" not in {record.data["decoder"] for record in table}
-    assert len(Registry(settings.registry).versions()) == 1
+    (published,) = Registry(settings.registry).versions()
+    kept = json.loads((published.folder / "evaluation.json").read_text())
+    assert "looks at 5000 neighbours" in kept["not_fitted"]["nearest_neighbours"]
+    card = " ".join((published.folder / "MODEL_CARD.md").read_text().split())
+    assert "`nearest_neighbours` could not be fitted: nearest_neighbours looks at 5000 neighbours" in card
+
+
+def test_errors_over_fitted_rows_are_added_where_asked_for(run: Run) -> None:
+    result = run(decoder="kriging", config={"evaluation": {"train_train": True, "learning_curve_shares": []}})
+    folder = metadata(result, "evaluation")["folder"]
+    seen = json.loads((Path(folder) / "evaluation.json").read_text())["test"]["kriging"]
+    assert seen["train_train"]["r2"] > seen["test_test"]["r2"]
 
 
 def test_a_decoder_that_was_asked_for_and_cannot_be_fitted_stops_the_run(run: Run) -> None:

@@ -79,11 +79,16 @@ def _candidate_asset(decoder_type: type[Decoder]) -> dg.AssetsDefinition:
             split=row_split.version,
         )
 
-        def not_fitted(reason: str) -> dg.MaterializeResult[CandidateHandle]:
+        def not_fitted(
+            reason: str, *, cannot_be_fitted: str | None = None
+        ) -> dg.MaterializeResult[CandidateHandle]:
             state = f"not fitted: {reason}"
-            context.log.info(state)
+            level = "WARNING" if cannot_be_fitted else "INFO"
+            context.log.log(level, state)
             return dg.MaterializeResult(
-                value=CandidateHandle(version=version, made_from=made_from),
+                value=CandidateHandle(
+                    cannot_be_fitted=cannot_be_fitted, version=version, made_from=made_from
+                ),
                 metadata={"state": state},
                 data_version=dg.DataVersion("not fitted"),
             )
@@ -103,7 +108,7 @@ def _candidate_asset(decoder_type: type[Decoder]) -> dg.AssetsDefinition:
         except TrainingError as error:
             if candidates.requires(decoder_type.name):
                 raise
-            return not_fitted(str(error))  # the others go on without it
+            return not_fitted(str(error), cannot_be_fitted=str(error))  # the others go on without it
         folder = staging.area(cosine_matrix.fingerprint).save_folder(
             name, version, fitted.files() | _training_plot(fitted.for_report)
         )

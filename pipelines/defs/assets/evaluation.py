@@ -44,7 +44,9 @@ class EvaluationConfig(dg.Config):
         default=[0.25, 0.5],
         description="Shares of the train rows that the champion is fitted on anew; empty for no curve.",
     )
-    train_train: bool = Field(False, description="Whether to add errors over pairs of fitted rows.")
+    train_train: bool = Field(
+        False, description="Whether to add errors over pairs of fitted rows to evaluation.json."
+    )
 
 
 def evaluation_asset() -> dg.AssetsDefinition:
@@ -82,10 +84,12 @@ def evaluation(
     )
     staged = {name: handles[asset_name(name)].path for name in DECODERS}
     fitted = {name: Path(path) for name, path in staged.items() if path and candidates.wants(name)}
+    left_out = {name: handles[asset_name(name)].cannot_be_fitted for name in DECODERS}
     result = evaluate_candidates(
         sample,
         fitted,
         choice=candidates.decoder,
+        not_fitted={name: why for name, why in left_out.items() if why and candidates.wants(name)},
         learning_curve_shares=config.learning_curve_shares,
         train_train=config.train_train,
         log=context.log.info,

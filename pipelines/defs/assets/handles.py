@@ -98,9 +98,14 @@ class StagedResult(Handle):
 
 
 class CandidateHandle(Handle):
-    """A staged candidate; `path` is None where the choice of decoders left it out."""
+    """A staged candidate.
+
+    `path` is None where the choice of decoders left it out, or where it cannot be fitted to these rows, for
+    the reason in `cannot_be_fitted`.
+    """
 
     path: str | None = None
+    cannot_be_fitted: str | None = None
     version: str
     made_from: dict[str, str]
 

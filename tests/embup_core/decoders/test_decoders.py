@@ -3,6 +3,7 @@
 The promises are asked of all that `DECODERS` names; a new one needs no line here.
 """
 
+import contextlib
 import inspect
 import json
 import subprocess
@@ -272,6 +273,22 @@ def test_a_perceptron_learns(kind: Any, sample_projected: np.ndarray, sample_coo
     ((loss,),) = [decoder.history_.values()]
     assert len(loss) == 15
     assert loss[-1] < loss[0] / 2
+
+
+@pytest.mark.parametrize("name", sorted(DECODERS))
+@pytest.mark.parametrize("rows", [2, 7])
+def test_rows_that_are_too_few_are_said_to_be(
+    name: str, rows: int, sample_projected: np.ndarray, sample_coordinates: np.ndarray
+) -> None:
+    with contextlib.suppress(TrainingError):  # no other error, or an answer
+        fitted = quick(name).fit(sample_projected[:rows], sample_coordinates[:rows])
+        assert np.isfinite(fitted.predict(sample_projected[:20])).all()
+
+
+def test_what_holds_training_rows_says_so(fitted: Decoder) -> None:
+    """500 rows were fitted on; landmarks are a part of them."""
+    holds = any(500 in array.shape or name == "landmarks" for name, array in fitted.arrays().items())
+    assert holds == bool(fitted.keeps)
 
 
 def test_a_file_without_a_decoder_of_its_name_is_refused() -> None:

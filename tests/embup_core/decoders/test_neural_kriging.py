@@ -124,7 +124,7 @@ def test_novelty_that_cannot_be_is_refused(wrong: dict[int, float]) -> None:
 
 
 def test_errors_below_zero_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected no errors below 0"):
+    with pytest.raises(ValueError, match="row_error and cosine_error: expected numbers of at least 0"):
         Uncertainty.restore({"row_error": np.ones(2), "cosine_error": np.array([1.0, -1, 0])})
 
 

@@ -58,7 +58,7 @@ def test_about_95_of_100_intervals_hold_the_score_of_all_rows() -> None:
 def test_a_sample_of_more_rows_is_narrowed_around_the_score_of_all() -> None:
     predicted, true = noisy_cosines(100)
     alone = row_intervals(predicted, true, seed=1).rmse
-    whole = WholeScores(rows=400, r2=0.1, rmse=0.7, overlap_at_10=None)
+    whole = WholeScores(rows=400, r2=0.1, rmse=0.7)
     of_more = row_intervals(predicted, true, whole=whole, seed=1)
     assert of_more.rmse[1] - of_more.rmse[0] == pytest.approx((alone[1] - alone[0]) / 2, rel=1e-6)
     assert of_more.rmse[0] < whole.rmse < of_more.rmse[1]

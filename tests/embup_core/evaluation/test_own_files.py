@@ -151,6 +151,7 @@ def test_bad_vectors_are_named(
         ("known_cosines", lambda a: a.T.copy(), "Save its transpose."),
         ("labels", lambda a: a[:50], "labels.npy has 50 labels and"),
         ("known_labels", lambda a: a.astype(object), "known_labels.npy holds pickled Python objects"),
+        ("known_labels", np.ones_like, "all labels are 1, expected at least two different"),
         ("known_labels", lambda a: a.astype(str), "expected integers in both or strings in both"),
     ],
 )

@@ -26,12 +26,19 @@ def test_integers_and_strings_are_labels(labels: np.ndarray, tmp_path: Path) -> 
     np.testing.assert_array_equal(load_row_labels(tmp_path / "labels.npy", 5), labels)
 
 
+def test_byte_strings_are_strings(tmp_path: Path) -> None:
+    np.save(tmp_path / "labels.npy", np.array(["a", "ä".encode(), b"long name"], dtype="S"))
+    found = load_row_labels(tmp_path / "labels.npy", 3)
+    assert found.tolist() == ["a", "ä", "long name"]
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
         (np.array(["a", 1, None], object), "holds pickled Python objects .* expected integers or strings"),
         (np.zeros(3), "holds '<f8' values, expected integers or strings"),
         (np.zeros((3, 1), int), r"has shape \(3, 1\), expected \(3,\)"),
+        (np.array([b"a", b"b", b"\xff"]), "holds byte strings that are not UTF-8"),
         (np.zeros(4, int), "has 4 labels and the projected embeddings 3 rows"),
     ],
 )
