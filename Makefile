@@ -96,7 +96,7 @@ train: $(STAMP) ## train and publish into DATA/registry [SOURCE=folder]
 serve: $(STAMP) ## the service alone, on DATA/registry [SERVICE_PORT=8000]
 	@exec $(BIN)/embup serve --registry '$(DATA)/registry' --data '$(DATA)' --port $(SERVICE_PORT) $(ARGS)
 
-bench: $(STAMP) ## measure every figure in benchmarks/
+bench: $(STAMP) ## measure text, realtime and memory; says how to measure the decoders
 	@for name in text realtime memory; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 	@echo "On your own data, with --source DIR: python -m benchmarks.decoders, benchmarks.scale, benchmarks.storage"
 

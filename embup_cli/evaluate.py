@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from embup_cli import options
-from embup_cli.output import print_fields, print_json, print_table, progress
+from embup_cli.output import print_fields, print_json, print_table, progress, say
 
 if TYPE_CHECKING:
     from embup_core.evaluation import Interval, ProbeScores, Scores
@@ -71,6 +71,11 @@ def evaluate(
 
         rows = OwnRows.load(files, progress=told)
         scores, probe = evaluate_own_rows(upsampler, rows, seed=seed, progress=told)
+    if rows.also_known:
+        say(
+            f"warning: {rows.also_known} of the {len(rows.projected)} rows are among the known rows, and "
+            "flatter what stands in `row x known row` and overlap; leave them out of either."
+        )
     known = 0 if rows.known_projected is None else len(rows.known_projected)
     described = {
         "model_version": upsampler.version,

@@ -1,5 +1,6 @@
 """`embup models`: what a registry holds."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from embup_cli import options
@@ -11,10 +12,15 @@ if TYPE_CHECKING:
 
 def models(*, registry: options.Registry = options.REGISTRY, json: options.Json = False) -> None:
     """List the published decoders, newest first."""
+    from embup_core.errors import NoArtifactError
     from embup_core.registry import Registry
 
-    published = Registry(registry).versions()
+    found = Registry(registry)
+    published = found.versions()
     latest = next((info.version for info in published if info.is_latest), None)
+    if latest is None:
+        with suppress(NoArtifactError):  # nothing published is no damage
+            found.latest()
     if json:
         print_json({"latest": latest, "models": [_described(info) for info in published]})
         return

@@ -1,6 +1,6 @@
 """`embup train`: the Dagster job in this process, and the table of how each decoder did."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ def train(
         str,
         typer.Option(
             "--source",
+            envvar="EMBUP_SOURCE",
             help="Training data: `sample` (built in), a folder holding projected_train_embs.npy and "
             "og_train_cos_theta.npy, or the two files' URLs separated by a comma.",
         ),
@@ -22,7 +23,11 @@ def train(
     registry: options.Registry = options.REGISTRY,
     decoder: Annotated[
         str,
-        typer.Option("--decoder", help="Name of the one to publish, or `auto`: the best on validation rows."),
+        typer.Option(
+            "--decoder",
+            envvar="EMBUP_DECODER",
+            help="Name of the one to publish, or `auto`: the best on validation rows.",
+        ),
     ] = "auto",
     fast: Annotated[
         bool,
@@ -31,6 +36,10 @@ def train(
             help="The best of those that are fitted without PyTorch, within seconds; or `--decoder fast`.",
         ),
     ] = False,
+    split: Annotated[
+        Literal["rows", "groups"],
+        typer.Option("--split", help="Hold out single rows, or whole groups, which groups.npy names."),
+    ] = "rows",
     data: options.Data = options.DATA,
     json: options.Json = False,
 ) -> None:
@@ -38,6 +47,7 @@ def train(
 
     Candidates are fitted and scored on held-out rows; the best one, or the one named, is published.
     """
+    from embup_core.row_split import SplitBy
     from embup_core.selection import AUTO, FAST
     from pipelines.run import train_and_publish
 
@@ -47,11 +57,11 @@ def train(
             remedy="Give one of the two.",
         )
     with progress("training") as bar:
-        result = train_and_publish(source, registry, data, FAST if fast else decoder, progress=bar.update)
-    for name, why in result.not_fitted.items():
-        say(f"warning: {name} could not be fitted: {why}")
-    if result.warning:
-        say(f"warning: {result.warning}")
+        result = train_and_publish(
+            source, registry, data, FAST if fast else decoder, bar.update, split=SplitBy(split)
+        )
+    for told in result.warnings:
+        say(f"warning: {told}")
     if json:
         evaluation = {name: scores.to_json() for name, scores in result.scores.items()}
         print_json(
@@ -59,12 +69,11 @@ def train(
                 "version": result.version,
                 "champion": result.champion,
                 "evaluation": evaluation,
-                "not_fitted": result.not_fitted,
                 "rows": result.rows,
                 "recovery_s": result.recovery_s,
                 "service": result.service,
                 "replaced": None if result.replaced is None else result.replaced.version,
-                "warning": result.warning,
+                "warnings": result.warnings,
                 "run_id": result.run_id,
             }
         )

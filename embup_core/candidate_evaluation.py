@@ -130,6 +130,7 @@ def evaluate_candidates(
             standard_error=decoder.cosine_standard_error,
         )
         decode_ms[name] = decode_ms_per_row(decoder, sample.projected[rows.test])
+    probe, probe_left_out = _probe(sample, folders, log)
     evaluation = Evaluation(
         choice=choice,
         settings=settings,
@@ -140,7 +141,8 @@ def evaluate_candidates(
         ),
         split=rows.by,
         not_fitted=dict(not_fitted or {}),
-        probe=_probe(sample, folders, log),
+        probe=probe,
+        probe_left_out=probe_left_out,
         decode_ms=decode_ms,
     )
     champion = evaluation.champion
@@ -182,14 +184,16 @@ def _learning_curve(
     return (*points, whole)
 
 
-def _probe(sample: Sample, folders: Mapping[str, Path], log: Callable[[str], None]) -> ProbeScores | None:
-    """What a classifier learns from decoded validation rows, asked on test rows.
+def _probe(
+    sample: Sample, folders: Mapping[str, Path], log: Callable[[str], None]
+) -> tuple[ProbeScores | None, str | None]:
+    """What a classifier learns from decoded validation rows, asked on test rows, or why it cannot.
 
     Not from train rows: a decoder knows those, so they come out nearer to their originals than any row that
     the classifier will meet. The decoder is the one fitted on train rows alone, for both.
     """
     if sample.labels is None:
-        return None
+        return None, None
     learned_from, asked = sample.rows.validation, sample.rows.test
 
     def features() -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
@@ -204,7 +208,8 @@ def _probe(sample: Sample, folders: Mapping[str, Path], log: Callable[[str], Non
         yield "projected", sample.projected[learned_from], sample.projected[asked]
 
     try:
-        return probe_scores(sample.labels[learned_from], sample.labels[asked], features())
+        return probe_scores(sample.labels[learned_from], sample.labels[asked], features()), None
     except InputError as error:
-        log(f"no classifier on labels of validation rows: {error}")
-        return None
+        reason = f"of the validation rows, which a classifier learns from: {error}"
+        log(f"no classifier: {reason}")
+        return None, reason

@@ -85,7 +85,8 @@ def render_model_card(
     return _CARD.format(
         **{key: manifest[key] for key in ("version", "input_dims", "output_dims", "created_utc")},
         **{key: manifest["decoder"][key] for key in ("name", "summary")},
-        **{key: manifest["data"][key] for key in ("source", "rows", "fingerprint")},
+        **{key: manifest["data"][key] for key in ("rows", "fingerprint")},
+        source=str(manifest["data"]["source"]).replace("|", "\\|"),
         settings=json.dumps(manifest["decoder"]["settings"], indent=2),
         protocol=evaluation.get("protocol", ""),
         rule=evaluation.get("rule", ""),

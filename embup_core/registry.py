@@ -152,7 +152,8 @@ class Registry:
         folder = self.root / version
         if not _VERSION.fullmatch(version) or not folder.is_dir():
             raise NoArtifactError(
-                f"Version {version[:80]!r} is not in {self.root}.", remedy="List them with: embup models"
+                f"Version {version[:80]!r} is not in {self.root}.",
+                remedy=f"List them with: embup models --registry {self.root}",
             )
         return folder
 
@@ -164,6 +165,24 @@ class Registry:
         except ArtifactError:
             latest = ""
         return ArtifactInfo(version, folder, read_manifest(folder), is_latest=version == latest)
+
+    def latest(self) -> ArtifactInfo:
+        """The version in service.
+
+        Raises
+        ------
+        NoArtifactError
+            Nothing is published.
+        InvalidArtifactError
+            The pointer names no version, or one that is not there or without a readable manifest.
+        """
+        version = self.latest_version()
+        try:
+            return self.info(version)
+        except NoArtifactError as error:
+            raise InvalidArtifactError(
+                f"{self.root / POINTER_FILE} names {version}, which is not there.", remedy="Publish again."
+            ) from error
 
     def versions(self) -> list[ArtifactInfo]:
         """All published artifacts, newest first; folders without a readable manifest are passed over."""
@@ -180,15 +199,7 @@ class Registry:
 
     def load_artifact(self, version: str | None = None) -> Artifact:
         """Load and verify a version, by default the one in service; raises `ArtifactError`."""
-        if version is not None:
-            return load_artifact(self.path(version))
-        latest = self.latest_version()
-        try:
-            return load_artifact(self.path(latest))
-        except NoArtifactError as error:
-            raise InvalidArtifactError(
-                f"{self.root / POINTER_FILE} names {latest}, which is not there.", remedy="Publish again."
-            ) from error
+        return load_artifact(self.latest().folder if version is None else self.path(version))
 
     def load(self, version: str | None = None) -> Upsampler:
         """A version ready to serve, by default the one in service; raises `ArtifactError`."""

@@ -41,7 +41,7 @@ class Replaced:
         except ArtifactError:
             return None
         try:
-            manifest = registry.info(version).manifest
+            manifest = registry.latest().manifest
         except ArtifactError:  # of another format, or damaged: replaced all the same
             return cls(version, None, None, None)
         r2 = _of(manifest, "metrics", "test_test", "r2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from embup_core.evaluation import OVERLAPS
@@ -125,10 +126,10 @@ def error_and_latency(
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure, (axes,) = blank(height_in=4.4)
-    for name, ms in decode_ms.items():
-        rmse = scores[name].test_test.rmse
-        axes.plot(ms, rmse, "o", color="#3b6fb6")
-        axes.annotate(name, (ms, rmse), xytext=(4, 4), textcoords="offset points", fontsize="x-small")
+    best_first = sorted(decode_ms, key=lambda name: scores[name].test_test.rmse)
+    for name, marker in zip(best_first, itertools.cycle("os^vD*PX<>"), strict=False):
+        axes.plot(decode_ms[name], scores[name].test_test.rmse, marker, label=name)
+    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.01, 1))
     axes.set(
         xlabel="ms a row, blocks of 256, one core",
         ylabel="RMSE of cosines, test x test",
@@ -140,7 +141,6 @@ def error_and_latency(
         axis.set_minor_formatter(NullFormatter())  # they run into each other
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.margins(x=0.25)
     axes.grid(visible=True, which="both", alpha=0.3)
     return png(figure, dpi)
 

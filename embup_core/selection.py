@@ -158,6 +158,8 @@ class Evaluation:
         for.
     confidence
         Errors of the champion's rows by their confidence; empty where it does not know its confidence.
+    probe_left_out
+        Why there is no `probe` in spite of labels; None where there is one, or where there are none.
     not_fitted
         Why a candidate is missing that the choice would have had, by name.
     """
@@ -172,6 +174,7 @@ class Evaluation:
     decode_ms: dict[str, float] = field(default_factory=dict)
     learning_curve: tuple[LearningPoint, ...] = ()
     confidence: tuple[ConfidenceDecile, ...] = ()
+    probe_left_out: str | None = None
     not_fitted: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -189,7 +192,10 @@ class Evaluation:
                 f" `{name}` could not be fitted: {why}" for name, why in self.not_fitted.items()
             )
             return f"{RULE.format(whose=_WHOSE[self.choice])}. It must beat `{YARDSTICK}` there.{left_out}"
-        return f"`{self.choice}` was asked for by name. It must beat `{YARDSTICK}` on validation rows."
+        asked_for = f"`{self.choice}` was asked for by name."
+        if self.choice == YARDSTICK:
+            return asked_for
+        return f"{asked_for} It must beat `{YARDSTICK}` on validation rows."
 
     @property
     def reported(self) -> dict[str, Scores]:
@@ -224,5 +230,6 @@ class Evaluation:
             decode_ms=content["decode_ms"],
             learning_curve=tuple(LearningPoint(**point) for point in content["learning_curve"]),
             confidence=tuple(ConfidenceDecile(**decile) for decile in content["confidence"]),
+            probe_left_out=content["probe_left_out"],
             not_fitted=content["not_fitted"],
         )

@@ -16,9 +16,11 @@ from pydantic import ValidationError
 from embup_core.errors import EmbupError, InvalidArtifactError, InvalidDataError, TrainingError
 from embup_core.registry import Registry
 from embup_core.replacement import Replaced
+from embup_core.row_split import SplitBy
 from embup_core.scores_table import scores_table
 from embup_core.selection import wanted_candidates
 from embup_core.settings_table import refused_setting
+from embup_core.sources import GROUPS_FILE, LABELS_FILE
 from pipelines.definitions import build_defs
 from pipelines.defs.assets.evaluation import open_evaluation
 from pipelines.defs.jobs import TRAIN_AND_PUBLISH
@@ -27,10 +29,12 @@ from pipelines.run_progress import ProgressReport
 from pipelines.settings import PipelineSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from embup_core.evaluation import Scores
     from embup_core.selection import Evaluation
+    from pipelines.defs.assets.handles import MatrixHandle
 
 # What a failed check means to who called; a check not named here is a failed training.
 ERROR_OF_CHECK: dict[str, type[EmbupError]] = {
@@ -60,8 +64,6 @@ class TrainingResult:
         Column names and rows of text: scores on test rows of all candidates and baselines.
     scores
         The same as numbers, by name.
-    not_fitted
-        Why a candidate is missing in them, by name.
     rows
         How many originals were recovered.
     recovery_s
@@ -70,8 +72,8 @@ class TrainingResult:
         What became of the running service, in a sentence.
     replaced
         The version that was the latest before; None where there was none.
-    warning
-        What is worse about the new version; None where nothing is.
+    warnings
+        What a reader of the table should know beside it, a sentence each.
     run_id
         Of the run in Dagster's records.
     """
@@ -80,12 +82,11 @@ class TrainingResult:
     champion: str
     table: tuple[tuple[str, ...], list[tuple[str, ...]]]
     scores: dict[str, Scores]
-    not_fitted: dict[str, str]
     rows: int
     recovery_s: float
     service: str
     replaced: Replaced | None
-    warning: str | None
+    warnings: tuple[str, ...]
     run_id: str
 
 
@@ -96,6 +97,7 @@ def train_and_publish(
     decoder: str = "auto",
     progress: ProgressCallback | None = None,
     *,
+    split: SplitBy = SplitBy.rows,
     settings: PipelineSettings | None = None,
 ) -> TrainingResult:
     """Run the job `train_and_publish` in this process.
@@ -112,6 +114,8 @@ def train_and_publish(
         ``auto``, ``fast`` or the name of one.
     progress
         Called as training goes on.
+    split
+        What is held out: single rows or whole groups.
     settings
         The other settings; by default the EMBUP_* variables.
 
@@ -142,7 +146,10 @@ def train_and_publish(
             result = job.execute_in_process(
                 instance=instance,
                 run_id=run_id,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                run_config={
+                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+                    "ops": {"row_split": {"config": {"split": split.value}}},
+                },
             )
         except EmbupError:
             raise
@@ -156,21 +163,33 @@ def train_and_publish(
             ) from error
         recovery = _facts_about(instance, "coordinates")
     evaluation: Evaluation = open_evaluation(result.asset_value("evaluation"))
-    scores = evaluation.test[evaluation.champion]
-    fingerprint = result.asset_value("cosine_matrix").fingerprint
     return TrainingResult(
         version=result.asset_value("decoder_artifact").version,
         champion=evaluation.champion,
         table=scores_table(evaluation.reported, evaluation.decode_ms),
         scores=evaluation.reported,
-        not_fitted=evaluation.not_fitted,
         rows=recovery["rows"],
         recovery_s=recovery["recovery_s"],
         service=report.service,
         replaced=replaced,
-        warning=None if replaced is None else replaced.warning(scores, fingerprint),
+        warnings=tuple(_warnings(evaluation, result.asset_value("cosine_matrix"), replaced)),
         run_id=run_id,
     )
+
+
+def _warnings(evaluation: Evaluation, matrix: MatrixHandle, replaced: Replaced | None) -> Iterator[str]:
+    for name, why in evaluation.not_fitted.items():
+        yield f"{name} could not be fitted: {why}"
+    if evaluation.probe_left_out:
+        yield f"{LABELS_FILE} was not used: {evaluation.probe_left_out}"
+    if matrix.files.groups is not None and evaluation.split != SplitBy.groups:
+        yield (
+            f"{GROUPS_FILE} was not used: rows of one group are on both sides of the split. "
+            "--split groups holds out whole groups."
+        )
+    worse = replaced and replaced.warning(evaluation.test[evaluation.champion], matrix.fingerprint)
+    if worse:
+        yield worse
 
 
 def _with_arguments(settings: PipelineSettings | None, **arguments: str | Path) -> PipelineSettings:

@@ -89,7 +89,11 @@ class Reach:
 
 def principal_axes(coordinates: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
     """The directions that hold most of the rows' squared length: float32, shape (r, min(dims, r))."""
-    _, axes = np.linalg.eigh((coordinates.T @ coordinates).astype(np.float64))
+    from threadpoolctl import threadpool_limits
+
+    products = (coordinates.T @ coordinates).astype(np.float64)
+    with threadpool_limits(1):  # beside other work, threads that wait for each other take many times as long
+        _, axes = np.linalg.eigh(products)
     axes = axes[:, ::-1][:, :dims]
     # An axis has no sign of its own; this one makes processors and libraries agree where they can.
     signs = np.where(coordinates.mean(axis=0, dtype=np.float64) @ axes < 0, -1.0, 1.0)

@@ -1,8 +1,8 @@
 """Somebody's own rows as files: opened, checked, and said what is wrong with them.
 
-The truth is either the originals, of any length, or a matrix of their cosines. Known rows, those that the
-decoder was trained on or any others that stand in a search index, bring the truth about a new row with a
-known one.
+The truth is either the originals, whose direction alone counts, or a matrix of their cosines. Known rows,
+those that the decoder was trained on or any others that stand in a search index, bring the truth about a new
+row with a known one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from embup_core.blocks import BLOCK_ROWS, row_blocks
 from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 from embup_core.errors import InputError, InvalidDataError
 from embup_core.evaluation.cosines import Cosines, DotProducts, MatrixCosines
+from embup_core.evaluation.probe import require_teachable
 from embup_core.sources.files import SourceFiles
 from embup_core.sources.npy_header import read_npy_header
 from embup_core.sources.row_labels import load_row_labels
@@ -132,6 +133,14 @@ class OwnRows:
     labels: NDArray[Any] | None = None
     known_labels: NDArray[Any] | None = None
 
+    @property
+    def also_known(self) -> int:
+        """How many of the rows stand among the known rows as well."""
+        if self.known_projected is None:
+            return 0
+        known = {row.tobytes() for row in self.known_projected}
+        return sum(row.tobytes() in known for row in self.projected)
+
     @classmethod
     def load(cls, files: OwnFiles, *, progress: Told | None = None) -> OwnRows:
         """Open and check the files.
@@ -173,6 +182,8 @@ class OwnRows:
             test_known = DotProducts(originals, known_originals)
         elif files.known_cosines is not None:
             test_known = _rectangle(files.known_cosines, n_rows, n_known, progress)
+        if test_known is not None:
+            _refuse_no_spread(test_known, files.known_originals or files.known_cosines, same_rows=False)
         labels, known_labels = (
             None if path is None else load_row_labels(path, count, of=str(of))
             for path, count, of in (
@@ -202,10 +213,14 @@ def _require_comparable(labels: NDArray[Any], known_labels: NDArray[Any], files:
             "integers in both or strings in both.",
             remedy="Save both in the same way.",
         )
-    if len(np.unique(known_labels)) < 2:
+    try:
+        require_teachable(known_labels)
+    except InputError as error:
+        raise InvalidDataError(f"{files.known_labels}: {error.message}", remedy=error.remedy) from error
+    if not np.isin(labels, known_labels).any():
         raise InvalidDataError(
-            f"{files.known_labels}: all labels are {known_labels[0]!s}, expected at least two different.",
-            remedy="Give labels that tell rows apart, or leave them out.",
+            f"No label of {files.labels} is among those of {files.known_labels}, expected the same labels.",
+            remedy="Give labels of one kind, or leave them out.",
         )
 
 
@@ -271,10 +286,11 @@ def _rectangle(path: Path, n_rows: int, n_known: int, progress: Told | None) -> 
     return MatrixCosines(mapped)
 
 
-def _refuse_no_spread(cosines: Cosines, path: Path | None) -> None:
+def _refuse_no_spread(cosines: Cosines, path: Path | None, *, same_rows: bool = True) -> None:
     """R2 compares with the spread of the true cosines, so there has to be one."""
     block = cosines.block(0, min(BLOCK_ROWS, cosines.shape[0]))
-    off_diagonal = block[np.arange(block.shape[1])[None, :] != np.arange(len(block))[:, None]]
+    diagonal = np.arange(block.shape[1])[None, :] == np.arange(len(block))[:, None]
+    off_diagonal = block[~diagonal] if same_rows else block.ravel()
     if float(np.ptp(off_diagonal)) < 10 * LEAST_SPREAD:  # dot products of 1536 numbers round more
         raise InvalidDataError(
             f"{path}: all cosines are {off_diagonal[0]:.6g}, expected cosines that differ.",

@@ -70,18 +70,14 @@ def probe_scores(
     Raises
     ------
     InputError
-        The training rows have only one label.
+        The training rows' labels teach nothing; see `require_teachable`.
     """
     rows = np.arange(len(training_labels))
     if len(rows) > MOST_TRAINING_ROWS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_TRAINING_ROWS, replace=False))
     labels = training_labels[rows]
+    require_teachable(labels)
     classes, counts = np.unique(labels, return_counts=True)
-    if len(classes) < 2:
-        raise InputError(
-            f"All {len(labels)} training rows have the label {classes[0]!r}, expected at least two labels.",
-            remedy="Give labels that tell rows apart, or leave them out.",
-        )
     accuracy = {
         name: _accuracy(training[rows], labels, test, test_labels) for name, training, test in features
     }
@@ -92,6 +88,21 @@ def probe_scores(
         training_rows=len(rows),
         test_rows=len(test_labels),
     )
+
+
+def require_teachable(labels: NDArray[Any]) -> None:
+    """Raise `InputError` for labels that are all the same, or mostly seen once: nothing to learn from."""
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise InputError(
+            f"All {len(labels)} labels are {classes[0]!s}, expected at least two different ones.",
+            remedy="Give labels that tell rows apart, or leave them out.",
+        )
+    if len(classes) > len(labels) / 2:
+        raise InputError(
+            f"{len(labels)} rows have {len(classes)} different labels, expected at most half as many.",
+            remedy="Give coarser labels, or leave them out.",
+        )
 
 
 def _accuracy(

@@ -54,8 +54,8 @@ def load_row_labels(path: Path, rows: int, *, of: str = "the projected embedding
         )
     if header.shape[0] != rows:
         raise InvalidDataError(
-            f"{path} has {header.shape[0]} labels and {of} {rows} rows, expected the same number.",
-            remedy="Give one label for each row, in the order of the rows.",
+            f"{path} has {header.shape[0]} entries and {of} {rows} rows, expected the same number.",
+            remedy="Give one entry for each row, in the order of the rows.",
         )
     labels: NDArray[Any] = np.load(path, allow_pickle=False)
     if labels.dtype.kind != "S":

@@ -124,6 +124,18 @@ def test_a_table_is_printed_for_people(embup: Run, own: Own, expected: Scores) -
     assert f"overlap@10           {expected.overlap_at_10:.3f} [" in result.stdout
 
 
+def test_rows_that_are_known_rows_too_are_warned_of(embup: Run, own: Own) -> None:
+    same = (
+        "--known-projected",
+        own.folder / "projected.npy",
+        "--known-originals",
+        own.folder / "originals.npy",
+    )
+    result = embup("evaluate", *own.options("projected", "originals"), *same)
+    assert result.returncode == 0, result.stderr
+    assert "warning: 90 of the 90 rows are among the known rows" in result.stderr
+
+
 def test_known_rows_may_be_left_out(embup: Run, own: Own, expected: Scores) -> None:
     result = embup("evaluate", *own.options("projected", "originals"), "--json")
     found = json.loads(result.stdout)

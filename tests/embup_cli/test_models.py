@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -35,3 +37,22 @@ def test_an_empty_registry_is_no_error_and_says_how_to_fill_it(
         "latest": None,
         "models": [],
     }
+
+
+@pytest.mark.parametrize("pointer", ["nonsense", "20260101-000000-00000000"])
+def test_a_damaged_registry_is_an_error(embup: Callable[..., Any], tmp_path: Path, pointer: str) -> None:
+    (tmp_path / "LATEST").write_text(pointer)
+    result = embup("models", "--registry", tmp_path)
+    assert result.returncode == 1
+    assert pointer in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_version_without_a_manifest_is_an_error_while_it_is_the_latest(
+    embup: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "LATEST").write_text("20260101-000000-00000000")
+    (tmp_path / "20260101-000000-00000000").mkdir()
+    result = embup("models", "--registry", tmp_path)
+    assert result.returncode == 1
+    assert "manifest.json" in result.stderr

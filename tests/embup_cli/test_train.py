@@ -92,3 +92,32 @@ def test_an_interrupted_training_ends_as_one_without_a_traceback(tmp_path: Path)
     assert said[-1] == "interrupted\n"
     assert "Traceback" not in "".join(said)
     assert not (tmp_path / "r" / "LATEST").exists()
+
+
+def test_whole_groups_are_held_out_where_asked_for_and_else_said_to_be_ignored(
+    embup: Callable[..., Any], sample_source: SourceFiles, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "projected_train_embs.npy").symlink_to(sample_source.projected)
+    (source / "og_train_cos_theta.npy").symlink_to(sample_source.cosines)
+    np.save(source / "groups.npy", np.arange(600) // 20)
+    np.save(source / "labels.npy", np.zeros(600, int))
+    command = ["train", "--registry", tmp_path / "r", "--data", tmp_path / "d", "--json"]
+    # What the options do not say, the variables do.
+    said = {
+        "EMBUP_SOURCE": str(source),
+        "EMBUP_DECODER": "linear_residual",
+        "EMBUP_SERVICE_URL": "http://127.0.0.1:9",
+    }
+    by_rows = json.loads(embup(*command, **said).stdout)
+    by_groups = json.loads(embup(*command, "--split", "groups", **said).stdout)
+    assert by_rows["champion"] == by_groups["champion"] == "linear_residual"
+    labels, groups = by_rows["warnings"]
+    assert labels.startswith("labels.npy was not used: of the validation rows")
+    assert "All 60 labels are 0" in labels
+    assert groups.startswith("groups.npy was not used")
+    assert not any("groups.npy" in one for one in by_groups["warnings"])
+    cards = [(tmp_path / "r" / one["version"] / "MODEL_CARD.md").read_text() for one in (by_rows, by_groups)]
+    assert "Whole groups of rows are split" not in cards[0]
+    assert "Whole groups of rows are split" in cards[1]

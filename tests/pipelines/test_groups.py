@@ -83,4 +83,4 @@ def test_labels_of_other_rows_are_recorded_and_stop_the_run(run: Run, folder: Pa
     assert not result.success
     (check,) = [one for one in result.get_asset_check_evaluations() if not one.passed]
     assert check.check_name == "inputs_valid"
-    assert f"{name} has 199 labels" in str(check.metadata["problem"].value)
+    assert f"{name} has 199 entries" in str(check.metadata["problem"].value)

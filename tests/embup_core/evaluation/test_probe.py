@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embup_core.errors import InputError
-from embup_core.evaluation.probe import probe_scores
+from embup_core.evaluation.probe import probe_scores, require_teachable
 
 
 def _rows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -56,5 +56,11 @@ def test_of_many_rows_a_seeded_sample_is_learned_from(monkeypatch: pytest.Monkey
 
 def test_one_label_alone_is_refused() -> None:
     rows = np.zeros((30, 3), np.float32)
-    with pytest.raises(InputError, match="All 30 training rows have the label"):
+    with pytest.raises(InputError, match="All 30 labels are"):
         probe_scores(np.ones(30, int), np.ones(30, int), [("x", rows, rows)])
+
+
+def test_labels_that_are_mostly_seen_once_are_refused() -> None:
+    with pytest.raises(InputError, match="30 rows have 20 different labels, expected at most half as many"):
+        require_teachable(np.arange(30) % 20)
+    require_teachable(np.arange(30) % 15)

@@ -39,7 +39,7 @@ def test_byte_strings_are_strings(tmp_path: Path) -> None:
         (np.zeros(3), "holds '<f8' values, expected integers or strings"),
         (np.zeros((3, 1), int), r"has shape \(3, 1\), expected \(3,\)"),
         (np.array([b"a", b"b", b"\xff"]), "holds byte strings that are not UTF-8"),
-        (np.zeros(4, int), "has 4 labels and the projected embeddings 3 rows"),
+        (np.zeros(4, int), "has 4 entries and the projected embeddings 3 rows"),
     ],
 )
 def test_what_is_no_label_a_row_is_refused(labels: np.ndarray, message: str, tmp_path: Path) -> None:
