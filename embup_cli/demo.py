@@ -99,7 +99,8 @@ def demo(
     }
     if as_json:
         print_json(
-            report | {"evaluation": {name: scores.to_json() for name, scores in trained.scores.items()}}
+            report
+            | {"evaluation": {name: one.to_json() for name, one in trained.evaluation.reported.items()}}
         )
         return
     print_report(report, trained.table)

@@ -63,12 +63,13 @@ def train(
     for told in result.warnings:
         say(f"warning: {told}")
     if json:
-        evaluation = {name: scores.to_json() for name, scores in result.scores.items()}
+        measured = result.evaluation.to_json()
         print_json(
             {
                 "version": result.version,
                 "champion": result.champion,
-                "evaluation": evaluation,
+                "evaluation": measured["baselines"] | measured["test"],
+                **{name: measured[name] for name in ("decode_ms", "probe", "learning_curve", "confidence")},
                 "rows": result.rows,
                 "recovery_s": result.recovery_s,
                 "service": result.service,
@@ -79,7 +80,7 @@ def train(
         )
         return
     print_table(*result.table)
-    fit_s = result.scores[result.champion].fit_s
+    fit_s = result.evaluation.test[result.champion].fit_s
     print_fields(
         [
             (

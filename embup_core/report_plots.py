@@ -11,6 +11,9 @@ from embup_core.plots import blank, comparison, png
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
     from embup_core.evaluation import ConfidenceDecile, LearningPoint, Scores
     from embup_core.evaluation.calibration import CalibrationDecile
     from embup_core.selection import Evaluation
@@ -51,8 +54,9 @@ def error_by_cosine(scores: Mapping[str, Scores], *, dpi: int = DPI) -> bytes:
             [(part.low + part.high) / 2 for part in bins], [part.rmse for part in bins], ".-", label=name
         )
     axes.set(xlabel="true cosine", ylabel="RMSE", title="Error by true cosine", yscale="log")
+    _plain_ticks(axes.yaxis)
     axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend(fontsize="small")
+    _legend_beside(axes)
     return png(figure, dpi)
 
 
@@ -66,7 +70,7 @@ def overlap_curves(scores: Mapping[str, Scores], *, dpi: int = DPI) -> bytes:
     axes.set(xlabel="k", ylabel="overlap@k", title="Nearest training rows found", xscale="log", ylim=(0, 1))
     axes.set_xticks(OVERLAPS, [str(k) for k in OVERLAPS])
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize="small")
+    _legend_beside(axes)
     return png(figure, dpi)
 
 
@@ -123,13 +127,11 @@ def error_and_latency(
     scores: Mapping[str, Scores], decode_ms: Mapping[str, float], *, dpi: int = DPI
 ) -> bytes:
     """RMSE against the milliseconds a row takes, a point a decoder: PNG bytes."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     figure, (axes,) = blank(height_in=4.4)
     best_first = sorted(decode_ms, key=lambda name: scores[name].test_test.rmse)
     for name, marker in zip(best_first, itertools.cycle("os^vD*PX<>"), strict=False):
         axes.plot(decode_ms[name], scores[name].test_test.rmse, marker, label=name)
-    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.01, 1))
+    _legend_beside(axes)
     axes.set(
         xlabel="ms a row, blocks of 256, one core",
         ylabel="RMSE of cosines, test x test",
@@ -138,11 +140,23 @@ def error_and_latency(
         yscale="log",
     )
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_formatter(NullFormatter())  # they run into each other
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        _plain_ticks(axis)
     axes.grid(visible=True, which="both", alpha=0.3)
     return png(figure, dpi)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """1, 2, 5, 10 on a logarithmic axis, written as people write them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_minor_formatter(NullFormatter())  # they run into each other
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _legend_beside(axes: Axes) -> None:
+    """Beside the plot, where it hides no point."""
+    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.01, 1))
 
 
 def _ranked(scores: Mapping[str, Scores], most: int = 6) -> dict[str, Scores]:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from embup_core.evaluation import Scores
     from embup_core.selection import Evaluation
     from pipelines.defs.assets.handles import MatrixHandle
 
@@ -58,12 +57,8 @@ class TrainingResult:
     ----------
     version
         Of the published artifact.
-    champion
-        Name of the published decoder.
-    table
-        Column names and rows of text: scores on test rows of all candidates and baselines.
-    scores
-        The same as numbers, by name.
+    evaluation
+        Scores of all candidates and baselines.
     rows
         How many originals were recovered.
     recovery_s
@@ -79,15 +74,23 @@ class TrainingResult:
     """
 
     version: str
-    champion: str
-    table: tuple[tuple[str, ...], list[tuple[str, ...]]]
-    scores: dict[str, Scores]
+    evaluation: Evaluation
     rows: int
     recovery_s: float
     service: str
     replaced: Replaced | None
     warnings: tuple[str, ...]
     run_id: str
+
+    @property
+    def champion(self) -> str:
+        """Name of the published decoder."""
+        return self.evaluation.champion
+
+    @property
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Column names and rows of text: scores on test rows of all candidates and baselines."""
+        return scores_table(self.evaluation.reported, self.evaluation.decode_ms)
 
 
 def train_and_publish(
@@ -165,9 +168,7 @@ def train_and_publish(
     evaluation: Evaluation = open_evaluation(result.asset_value("evaluation"))
     return TrainingResult(
         version=result.asset_value("decoder_artifact").version,
-        champion=evaluation.champion,
-        table=scores_table(evaluation.reported, evaluation.decode_ms),
-        scores=evaluation.reported,
+        evaluation=evaluation,
         rows=recovery["rows"],
         recovery_s=recovery["recovery_s"],
         service=report.service,

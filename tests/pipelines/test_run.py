@@ -34,7 +34,10 @@ def test_a_named_decoder_is_trained_published_and_recorded(
     columns, rows = result.table
     assert columns[0] == "decoder"
     assert [row[0] for row in rows][-1] == "kriging"
-    assert result.scores["kriging"].test_test.r2 > result.scores["linear_residual"].test_test.r2
+    assert (
+        result.evaluation.test["kriging"].test_test.r2
+        > result.evaluation.test["linear_residual"].test_test.r2
+    )
     assert "No service is running" in result.service
     assert result.rows == 600
     assert 0 < result.recovery_s < 60
