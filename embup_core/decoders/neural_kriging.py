@@ -50,7 +50,7 @@ class NeuralKrigingDecoder(RegressionByNovelty):
     Parameters
     ----------
     epochs
-        Passes over the training rows; a quarter as many in each of two rehearsals, which leave rows out to
+        Passes over the training rows; half as many in each of two rehearsals, which leave rows out to
         learn what unseen rows are like.
     width
         Of the network.
@@ -138,7 +138,7 @@ class NeuralKrigingDecoder(RegressionByNovelty):
         self.frequencies_ = residual_frequencies(
             OUTPUT_DIMS - self.mean_dims, INPUT_DIMS, length_scale=1.0, seed=self.seed
         )
-        rehearsal_epochs = max(self.epochs // 4, 1)
+        rehearsal_epochs = max(self.epochs // 2, 1)
         total = _REHEARSALS * rehearsal_epochs + self.epochs
         done_before = itertools.count(1)
 
