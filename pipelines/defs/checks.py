@@ -60,7 +60,8 @@ def champion_beats_linear_residual(evaluation: StagedResult) -> dg.AssetCheckRes
         passed=found > expected or asked_for,
         problem=f"{champion} reaches R2 {found:.3f} on validation rows, {YARDSTICK} {expected:.3f}; "
         "nothing is published.",
-        remedy="Give more or better data, or choose another decoder.",
+        remedy="Give more or better data, or choose another decoder. All scores and plots are in "
+        f"{evaluation.path}.",
         champion=champion,
         expected_above=expected,
         found=found,
