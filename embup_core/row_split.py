@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _FEWEST_ROWS = 100
+_FEWEST_IN_A_PART = 3  # two make one pair, whose cosine has no variance to explain
 
 
 class SplitBy(StrEnum):
@@ -71,7 +72,7 @@ def split_rows(
     Raises
     ------
     TrainingError
-        Fewer than 100 rows, or shares or groups that leave fewer than two rows in a part.
+        Fewer than 100 rows, or shares or groups that leave fewer than three rows in a part.
     InputError
         A split by groups without groups, or with fewer than three.
     """
@@ -80,10 +81,10 @@ def split_rows(
             f"Expected at least {_FEWEST_ROWS} sample rows, found {n_rows}.", remedy="Provide more rows."
         )
     n_test, n_validation = int(n_rows * test_share), int(n_rows * validation_share)
-    if n_test < 2 or n_validation < 2 or n_rows - n_test - n_validation < 2:
+    if min(n_test, n_validation, n_rows - n_test - n_validation) < _FEWEST_IN_A_PART:
         raise TrainingError(
             f"A test share of {test_share} and a validation share of {validation_share} of {n_rows} rows "
-            "leave fewer than two rows in a part.",
+            f"leave fewer than {_FEWEST_IN_A_PART} rows in a part.",
             remedy="Choose shares above 0 that add up to less than 1.",
         )
     if split == SplitBy.groups:
@@ -118,9 +119,9 @@ def _split_groups(groups: NDArray[Any] | None, n_test: int, n_validation: int, s
         test=np.flatnonzero(np.isin(group_of_row, test)),
         by=SplitBy.groups,
     )
-    if min(len(parts.train), len(parts.validation), len(parts.test)) < 2:
+    if min(len(parts.train), len(parts.validation), len(parts.test)) < _FEWEST_IN_A_PART:
         raise TrainingError(
-            f"The {len(names)} groups in {GROUPS_FILE} leave fewer than two rows in a part.",
+            f"The {len(names)} groups in {GROUPS_FILE} leave fewer than {_FEWEST_IN_A_PART} rows in a part.",
             remedy="Give groups of more equal sizes, another seed, or split by rows.",
         )
     return parts

@@ -77,5 +77,6 @@ def test_groups_asked_for_but_absent_or_too_few_are_refused() -> None:
         split_rows(200, split=SplitBy.groups)
     with pytest.raises(InputError, match="at least 3 groups, found 2"):
         split_rows(200, np.arange(200) % 2, split=SplitBy.groups)
-    with pytest.raises(TrainingError, match="fewer than two rows in a part"):
-        split_rows(200, np.array([0] * 198 + [1, 2]), split=SplitBy.groups)
+    for small in ([1, 2], [1, 1, 2, 2]):
+        with pytest.raises(TrainingError, match="fewer than 3 rows in a part"):
+            split_rows(200, np.array([0] * (200 - len(small)) + small), split=SplitBy.groups)
