@@ -71,9 +71,10 @@ def evaluate(
 
         rows = OwnRows.load(files, progress=told)
         scores, probe = evaluate_own_rows(upsampler, rows, seed=seed, progress=told)
-    if rows.also_known:
+    also_known = rows.count_also_known()
+    if also_known:
         say(
-            f"warning: {rows.also_known} of the {len(rows.projected)} rows are among the known rows, and "
+            f"warning: {also_known} of the {len(rows.projected)} rows are among the known rows, and "
             "flatter what stands in `row x known row` and overlap; leave them out of either."
         )
     known = 0 if rows.known_projected is None else len(rows.known_projected)

@@ -133,8 +133,7 @@ class OwnRows:
     labels: NDArray[Any] | None = None
     known_labels: NDArray[Any] | None = None
 
-    @property
-    def also_known(self) -> int:
+    def count_also_known(self) -> int:
         """How many of the rows stand among the known rows as well."""
         if self.known_projected is None:
             return 0
