@@ -1,6 +1,5 @@
 """`embup models`: what a registry holds."""
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from embup_cli import options
@@ -18,15 +17,19 @@ def models(*, registry: options.Registry = options.REGISTRY, json: options.Json 
     found = Registry(registry)
     published = found.versions()
     latest = next((info.version for info in published if info.is_latest), None)
-    if latest is None:
-        with suppress(NoArtifactError):  # nothing published is no damage
-            found.latest()
     if json:
         print_json({"latest": latest, "models": [_described(info) for info in published]})
-        return
-    if not published:
-        say(f"no decoder is published in {registry}; `embup train` publishes one")
-        return
+    elif published:
+        _print(published, latest)
+    if latest is None:
+        try:
+            found.latest()  # after the list: who repairs LATEST needs to know what it may name
+        except NoArtifactError:
+            if not json:
+                say(f"no decoder is published in {registry}; `embup train` publishes one")
+
+
+def _print(published: "list[ArtifactInfo]", latest: str | None) -> None:
     columns = ("version", "decoder", "R2", "trained on", "rows", "")
     print_table(
         columns,

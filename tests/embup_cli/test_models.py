@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -46,6 +47,18 @@ def test_a_damaged_registry_is_an_error(embup: Callable[..., Any], tmp_path: Pat
     assert result.returncode == 1
     assert pointer in result.stderr
     assert result.stdout == ""
+
+
+def test_what_a_damaged_pointer_may_name_is_listed_all_the_same(
+    embup: Callable[..., Any], registry: Registry, tmp_path: Path
+) -> None:
+    shutil.copytree(registry.root, tmp_path / "copy")
+    (tmp_path / "copy" / "LATEST").write_text("nonsense")
+    for options in ((), ("--json",)):
+        result = embup("models", "--registry", tmp_path / "copy", *options)
+        assert result.returncode == 1
+        assert registry.latest_version() in result.stdout
+        assert "nonsense" in result.stderr
 
 
 def test_a_version_without_a_manifest_is_an_error_while_it_is_the_latest(
