@@ -288,3 +288,14 @@ def test_a_result_told_in_the_words_of_another_version_names_the_remedy(
         '{"projected": "/z.npy"}'
     )
     assert "result of another version of embup" in stopped_by(run("cosine_matrix"))
+
+
+def test_an_evaluation_of_another_version_names_the_remedy(run: Run) -> None:
+    result = run(decoder="kriging")
+    path = Path(metadata(result, "evaluation")["folder"]) / "evaluation.json"
+    kept = json.loads(path.read_text())
+    del kept["not_fitted"]
+    path.write_text(json.dumps(kept))
+    said = stopped_by(run("decoder_artifact", decoder="kriging"))
+    assert "evaluation.json: expected an evaluation of this version of embup" in said
+    assert "Materialize the decoders and evaluation again" in said

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from embup_core.candidate_evaluation import Sample, evaluate_candidates
 from embup_core.decoders import DECODERS
+from embup_core.errors import TrainingError
 from embup_core.evaluation import sample_test_pairs
 from embup_core.plots import cosine_hexbin
 from embup_core.report_plots import report_plots
@@ -140,8 +141,15 @@ def evaluation(
 
 
 def open_evaluation(handle: StagedResult) -> Evaluation:
-    """The staged evaluation."""
-    return Evaluation.from_json(json.loads((Path(handle.path) / EVALUATION_FILE).read_bytes()))
+    """The staged evaluation; raises `TrainingError` where its file is gone or of another version of embup."""
+    path = Path(handle.path) / EVALUATION_FILE
+    try:
+        return Evaluation.from_json(json.loads(path.read_bytes()))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise TrainingError(
+            f"{path}: expected an evaluation of this version of embup, found none ({error!r}).",
+            remedy="Materialize the decoders and evaluation again.",
+        ) from error
 
 
 def _table(evaluation: Evaluation) -> dg.TableMetadataValue:
