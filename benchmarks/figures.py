@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from embup_core.blocks import BLOCK_ROWS
 from embup_core.coordinates import recover_coordinates
 from embup_core.cosine_matrix import CosineMatrix
 from embup_core.row_split import RowSplit, SplitBy, split_rows
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from embup_core.decoders import Decoder
 
-BLOCK_ROWS = 256
 TIMED_BLOCKS = 12
 TIMED_ROWS = 300
 MEGABYTE = 1e6

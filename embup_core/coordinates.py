@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embup_core.blocks import row_blocks
 from embup_core.dims import OUTPUT_DIMS
 from embup_core.errors import InvalidDataError
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embup_core.cosine_matrix import CosineMatrix
-
-_BLOCK_ROWS = 512
 
 
 def recover_coordinates(
@@ -51,8 +50,7 @@ def recover_coordinates(
     n_rows = matrix.n_rows
     chosen = np.sort(np.random.default_rng(seed).permutation(n_rows)[:landmarks])
     landmark_rows = np.empty((len(chosen), n_rows), np.float32)  # (L, N)
-    for start in range(0, len(chosen), _BLOCK_ROWS):
-        block = slice(start, start + _BLOCK_ROWS)
+    for block in row_blocks(len(chosen)):
         landmark_rows[block] = matrix.rows(chosen[block])
     kernel = landmark_rows[:, chosen].astype(np.float64)
     eigenvalues, eigenvectors = np.linalg.eigh((kernel + kernel.T) / 2)

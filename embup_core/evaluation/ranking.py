@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embup_core.blocks import row_blocks
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-_BLOCK_ROWS = 256
 
 
 def shared_nearest(
@@ -57,9 +57,9 @@ def trustworthiness(predicted: NDArray[np.float32], true: NDArray[np.float32], k
     if not 2 * k < n:
         return None
     beyond = 0
-    for start in range(0, n, _BLOCK_ROWS):
-        near, far = predicted[start : start + _BLOCK_ROWS].copy(), true[start : start + _BLOCK_ROWS].copy()
-        itself = np.arange(len(near)), np.arange(start, start + len(near))
+    for block in row_blocks(n):
+        near, far = predicted[block].copy(), true[block].copy()
+        itself = np.arange(len(near)), np.arange(block.start, block.stop)
         near[itself] = far[itself] = -np.inf
         neighbours = np.argpartition(near, -k, axis=1)[:, -k:]  # (m, k)
         reached = np.take_along_axis(far, neighbours, axis=1)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from embup_core.blocks import row_blocks
 from embup_core.errors import SourceUnavailableError
 from embup_core.sources.files import COSINES_FILE, INPUT_DIMS, PROJECTED_FILE, SourceFiles
 
@@ -166,11 +167,10 @@ def write_cosines(path: Path, x: Float32, progress: Callable[[int, int], None] |
     with path.open("r+b") as file:
         # Reserved at once: a mapped file that outgrows its disk ends the process without a word.
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    for start in range(0, n, BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, n)
-        matrix[start:stop] = x[start:stop] @ x.T
+    for block in row_blocks(n, BLOCK_ROWS):
+        matrix[block] = x[block] @ x.T
         if progress:
-            progress(stop, n)
+            progress(block.stop, n)
     np.fill_diagonal(matrix, 1)
     matrix.flush()
 
