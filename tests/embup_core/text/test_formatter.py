@@ -2,6 +2,8 @@
 
 import io
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +35,10 @@ def printf_text(rows: Rows) -> bytes:
     return b"".join((",".join(f"{float(value): .8f}" for value in row) + "\n").encode() for row in rows)
 
 
+EDGE = 1 + 1e-6
+"""How far beyond ±1 rounding may take a value."""
+
+
 @given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40))
 def test_digits_are_those_of_printf(values: list[float]) -> None:
     rows = np.array([values], dtype=np.float32)
@@ -54,14 +60,19 @@ def test_digits_are_those_of_printf(values: list[float]) -> None:
         (5.1e-9, " 0.00000001"),
         (2**-9, " 0.00195312"),  # exactly half way: to even, as printf does
         (3 * 2**-9, " 0.00585938"),
+        (-0.0, "-0.00000000"),
         (-1e-40, "-0.00000000"),
+        (EDGE, " 1.00000000"),
+        (-EDGE, "-1.00000000"),
+        (0.00999999, " 0.00999999"),  # the last of the tail's digits, then the head's next
+        (0.00001, " 0.00001000"),
     ],
 )
 def test_values_at_the_edges(value: float, text: str) -> None:
     assert format_rows(np.array([[value]], dtype=np.float32)).tobytes() == text.encode() + b"\n"
 
 
-@pytest.mark.parametrize("count", [1, 2, 10, 11, 22])
+@pytest.mark.parametrize("count", [1, 2, 21, 22, 43])
 @pytest.mark.parametrize("dims", [1, 32, 1536])
 def test_blocks_join_without_a_seam(count: int, dims: int) -> None:
     """Row counts around the block size give what a value at a time gives."""
@@ -82,17 +93,79 @@ def test_no_rows_give_no_bytes() -> None:
     assert format_rows(np.empty((0, 8), np.float32)).tobytes() == b""
 
 
-def test_views_that_are_not_contiguous_are_formatted_by_value() -> None:
-    rows = unit_rows(8, 64)
-    assert format_rows(rows[::2, ::-1]).tobytes() == printf_text(rows[::2, ::-1])
+@pytest.mark.parametrize(
+    "view",
+    [
+        pytest.param(lambda rows: rows[::2, ::-1], id="strided"),
+        pytest.param(lambda rows: rows.T, id="transposed"),
+        pytest.param(lambda rows: np.broadcast_to(rows[0], rows.shape), id="broadcast"),
+        pytest.param(lambda rows: rows.astype(rows.dtype.newbyteorder()), id="other byte order"),
+    ],
+)
+def test_other_layouts_are_formatted_by_value(view: Callable[[Rows], Rows]) -> None:
+    rows = view(unit_rows(8, 64))
+    assert format_rows(rows).tobytes() == printf_text(rows)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1.00001, -1.00001, 2.0])
-def test_values_outside_the_format_are_refused(value: float) -> None:
-    rows = unit_rows(3, 4)
-    rows[1, 2] = value
-    with pytest.raises(ValueError, match=r"within \[-1, 1\]"):
-        format_rows(rows)
+@pytest.mark.parametrize(
+    "value", [np.nan, pytest.param(-np.nan, id="-nan"), np.inf, -np.inf, 1.000002, -1.000002, 2.0, -3e38]
+)
+@pytest.mark.parametrize("dims", [1, 4, 17, 1536])
+def test_values_outside_the_format_are_refused_wherever_they_stand(value: float, dims: int) -> None:
+    good = unit_rows(30, dims)
+    for row, column in [(0, 0), (0, -1), (7, dims // 2), (-1, 0), (-1, -1)]:
+        rows = good.copy()
+        rows[row, column] = value
+        with pytest.raises(ValueError, match=r"within \[-1, 1\]"):
+            format_rows(rows)
+        with pytest.raises(ValueError, match=r"within \[-1, 1\]"):
+            format_json_row(rows[row])
+
+
+def test_values_that_are_cut_off_leave_the_others_and_the_input_as_they_are() -> None:
+    rows = unit_rows(40, 1536)
+    rows[[0, 25, -1], [0, 700, -1]] = [EDGE, -EDGE, EDGE]
+    before = rows.copy()
+    expected = printf_text(np.clip(rows, -1, 1))
+    assert format_rows(rows).tobytes() == expected
+    np.testing.assert_array_equal(rows, before)
+
+
+@pytest.mark.parametrize("count", [0, 1, 43])
+@pytest.mark.parametrize("start", [0, 1, 4])
+def test_out_is_written_at_any_address_and_nowhere_else(count: int, start: int) -> None:
+    rows = unit_rows(count, 1536)
+    size = count * row_bytes(1536)
+    memory = np.full(start + size + 7, 0xAA, np.uint8)
+    out = memory[start : start + size]
+    for _ in range(2):  # again, over what is there
+        assert format_rows(rows, out=out) is out
+        assert out.tobytes() == format_rows(rows).tobytes()
+    assert set(memory[:start]) | set(memory[start + size :]) == {0xAA}
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        pytest.param(np.empty(2 * row_bytes(4) - 1, np.uint8), id="short"),
+        pytest.param(np.empty(2 * row_bytes(4) + 1, np.uint8), id="long"),
+        pytest.param(np.empty((2, row_bytes(4)), np.uint8), id="two axes"),
+        pytest.param(np.empty(2 * row_bytes(4), np.int8), id="other type"),
+        pytest.param(np.empty(4 * row_bytes(4), np.uint8)[::2], id="strided"),
+        pytest.param(np.frombuffer(bytes(2 * row_bytes(4)), np.uint8), id="read-only"),
+    ],
+)
+def test_out_that_does_not_fit_is_refused(out: npt.NDArray[np.uint8]) -> None:
+    with pytest.raises(ValueError, match=r"out: contiguous writable uint8 of shape \(96,\), found"):
+        format_rows(unit_rows(2, 4), out=out)
+
+
+def test_threads_do_not_share_working_memory() -> None:
+    blocks = [unit_rows(43, 1536, seed) for seed in range(4)]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        texts = list(pool.map(lambda index: format_rows(blocks[index % 4]).tobytes(), range(40)))
+    expected = [format_rows(rows).tobytes() for rows in blocks]
+    assert texts == expected * 10
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 2, 2), (3, 0)])
