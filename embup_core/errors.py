@@ -36,12 +36,18 @@ class EmbupError(Exception):
         What was expected and what was found.
     remedy
         What the reader can do about it; may be empty.
+    code
+        What a program tells it by, where it differs from the class's own.
     """
 
-    def __init__(self, message: str, *, remedy: str = "") -> None:
+    code = "internal"
+
+    def __init__(self, message: str, *, remedy: str = "", code: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        if code is not None:
+            self.code = code
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
@@ -65,6 +71,8 @@ class TrainingError(EmbupError):
 
 class ArtifactError(EmbupError):
     """A published decoder cannot be used."""
+
+    code = "no_decoder"
 
 
 class InvalidArtifactError(ArtifactError):
@@ -94,11 +102,20 @@ class BadRowError(InputError):
         The file, as the caller named it; the message begins with it.
     """
 
+    code = "bad_row"
+
     def __init__(
-        self, line: int, reason: str, raw: str = "", *, file: Path | str | None = None, remedy: str = ""
+        self,
+        line: int,
+        reason: str,
+        raw: str = "",
+        *,
+        file: Path | str | None = None,
+        remedy: str = "",
+        code: str | None = None,
     ) -> None:
         place = f"line {line}" if file is None else f"{file}, line {line}"
-        super().__init__(f"{place}: {reason}", remedy=remedy)
+        super().__init__(f"{place}: {reason}", remedy=remedy, code=code)
         self.line = line
         self.reason = reason
         self.raw = raw
@@ -107,9 +124,13 @@ class BadRowError(InputError):
 class InputFileError(InputError):
     """An input file as a whole cannot be used."""
 
+    code = "input_unusable"
+
 
 class OutputError(EmbupError):
     """What a caller asked to be written cannot be written."""
+
+    code = "output_unusable"
 
 
 class JobError(EmbupError):
@@ -122,3 +143,5 @@ class UnknownJobError(JobError):
 
 class JobConflictError(JobError):
     """A batch request contradicts another one, or its own state."""
+
+    code = "conflict"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -15,7 +14,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from embup_core.batch import BatchSpec, check_request
+from embup_core.batch import check_request
 from serving.jobs.model import JobRecord, JobRequest, Phase, RequestStatus
 from serving.jobs.paths import resolve_input, resolve_output
 from serving.openapi import DescribedOperation, problems
@@ -196,18 +195,13 @@ def _resolved(data: BatchRequest, settings: ServingSettings) -> JobRequest:
         output_filepath=str(resolve_output(data.output_filepath, roots, reserved)),
         on_bad_row=data.on_bad_row,
         overwrite=data.overwrite,
+        max_bad_rows=data.max_bad_rows,
     )
 
 
 def _checked(wanted: JobRequest, model: Upsampler) -> int:
     """Refuse what can be known at once; give the input's size in bytes."""
-    spec = BatchSpec(
-        input_path=Path(wanted.input_filepath),
-        output_path=Path(wanted.output_filepath),
-        on_bad_row=wanted.on_bad_row,
-        overwrite=wanted.overwrite,
-    )
-    return check_request(spec, dims=model.input_dims, output_dims=model.output_dims).size_bytes
+    return check_request(wanted.spec(), dims=model.input_dims, output_dims=model.output_dims).size_bytes
 
 
 def _status(job: JobRecord, live: LiveJob | None) -> BatchStatus:
@@ -240,19 +234,26 @@ def _status(job: JobRecord, live: LiveJob | None) -> BatchStatus:
         paused_s=round(job.paused_s if live is None else live.paused_s, 3),
         pause_count=job.pause_count if live is None else live.pause_count,
         attempts=job.attempts,
+        worker_deaths=job.worker_deaths,
         cancel_requested=job.cancel_requested,
         model_version=job.model_version,
         input_filepath=job.input_filepath,
         output_filepath=job.output_filepath,
         on_bad_row=job.on_bad_row,
         overwrite=job.overwrite,
+        max_bad_rows=job.max_bad_rows,
         submitted_at=job.submitted_at.replace(tzinfo=UTC),
         started_at=_zoned(job.started_at),
         updated_at=job.updated_at.replace(tzinfo=UTC),
         finished_at=_zoned(job.finished_at),
         error=None
         if job.error is None
-        else BatchError(detail=job.error, remedy=job.error_remedy or "", line=job.error_line),
+        else BatchError(
+            code=job.error_code or "internal",
+            detail=job.error,
+            remedy=job.error_remedy or "",
+            line=job.error_line,
+        ),
     )
 
 

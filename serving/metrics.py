@@ -62,14 +62,15 @@ class ServiceCollector(Collector):
             "embup_gate_realtime_granted", "Realtime requests that were let through.", gate.realtime_granted
         )
         yield CounterMetricFamily(
-            "embup_gate_realtime_waited_seconds",
-            "Seconds that realtime requests waited for the batch.",
-            gate.realtime_waited_s,
+            "embup_batch_pauses", "How often batches were paused for realtime requests.", gate.pauses
         )
-        yield GaugeMetricFamily(
-            "embup_gate_realtime_waited_max_seconds",
-            "Longest wait of a realtime request for the batch since the start.",
-            gate.realtime_waited_max_s,
+        yield CounterMetricFamily(
+            "embup_batch_paused_seconds", "Seconds that batches were paused.", gate.paused_s
+        )
+        yield CounterMetricFamily(
+            "embup_batch_share_seconds",
+            "Seconds that batches ran beside realtime requests, as their share lets them.",
+            gate.share_granted_s,
         )
         yield CounterMetricFamily("embup_model_reloads", "Decoders put into service.", services.model.reloads)
         yield CounterMetricFamily(

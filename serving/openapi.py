@@ -225,7 +225,7 @@ def openapi_config() -> OpenAPIConfig:
             Tag("realtime", "One embedding at once, or a few."),
             Tag("batches", "Files of any length, in the background."),
             Tag("models", "Published decoders."),
-            Tag("operations", "Health and metrics. They never wait for the gate."),
+            Tag("operations", "Health and metrics. They never hold the gate."),
         ],
         use_handler_docstrings=True,
     )

@@ -51,7 +51,7 @@ class RealtimePriority(ASGIMiddleware):
         return self
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Wait for the body's first byte, then for the gate, then answer."""
+        """Wait for the body's first byte, hold the gate from there on, and answer."""
         if _announced_bytes(scope) > self._max_body_bytes:
             await next_app(scope, receive, send)  # refused there without reading
             return

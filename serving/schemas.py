@@ -72,6 +72,13 @@ class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = "fail"
     overwrite: Annotated[bool, Meta(description="Replace an existing output file, at the end.")] = False
+    max_bad_rows: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(
+            description="With `on_bad_row` `nan`: the batch fails when more rows are bad. A whole number is "
+            "a count, a number between 0 and 1 a share of all rows; null: all but one may be.",
+        ),
+    ] = None
 
 
 class BatchAccepted(Struct, frozen=True):
@@ -83,6 +90,7 @@ class BatchAccepted(Struct, frozen=True):
 class BatchError(Struct, frozen=True):
     """Why a batch failed."""
 
+    code: Annotated[str, Meta(description="The kind of reason, for programs: `bad_row`, `no_space`, …")]
     detail: str
     remedy: str
     line: Annotated[int | None, Meta(description="1-based line of the input file, where one is to blame.")]
@@ -112,12 +120,16 @@ class BatchStatus(Struct, frozen=True):
     paused_s: float
     pause_count: int
     attempts: int
+    worker_deaths: Annotated[
+        int, Meta(description="How often the worker process died under it; at the third the batch fails.")
+    ]
     cancel_requested: bool
     model_version: str | None
     input_filepath: str
     output_filepath: str
     on_bad_row: OnBadRow
     overwrite: bool
+    max_bad_rows: float | None
     submitted_at: datetime
     started_at: datetime | None
     updated_at: datetime

@@ -44,11 +44,11 @@ class Services:
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
         self.realtime_rows = 0
-        # Apart, so that none waits in another's queue: the batch, large realtime requests, files and loading.
+        # Apart, so that none waits in another's queue: a batch's files, large realtime requests, all else.
         self._batch_executor = _threads("batch", 1)
         self.realtime_executor = _threads("realtime", 1)
         self.file_executor = _threads("files", 2)
-        self.gate = PriorityGate()
+        self.gate = PriorityGate(batch_share=settings.batch_share)
         self.model = HotModel(Registry(settings.registry), self.file_executor)
         self.store = JobStore(settings.data / "jobs")
         self.history = HistoryPublisher(self.store, settings.data / "history")

@@ -42,13 +42,22 @@ class ServingSettings(BaseSettings):
         default=DEFAULT_CHUNK_ROWS,
         ge=2,
         le=4096,
-        description="Rows of one slice of batch work; a realtime request waits for at most one slice.",
+        description="Rows that a batch decodes at once; the last bits of the output depend on it.",
     )
-    slice_budget_ms: float = Field(
-        default=50.0,
-        gt=0,
-        le=1000,
-        description="How long the batch works between two looks at the event loop while nobody waits, in ms.",
+    batch_processes: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Processes that work on a batch while no realtime request is in flight; 0: one a core.",
+    )
+    batch_share: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description=(
+            "Share of the time that a batch runs even beside realtime requests, so that requests without a "
+            "gap cannot hold it up for ever. 0: it waits."
+        ),
     )
     checkpoint_interval_s: float = Field(
         default=1.0,
@@ -85,7 +94,7 @@ class ServingSettings(BaseSettings):
         default=0.5,
         gt=0,
         le=100,
-        description="How often Python threads take turns, in ms; short, so that the batch thread cannot hog.",
+        description="How often Python threads take turns, in ms; short, so that none keeps requests waiting.",
     )
     log_format: Literal["console", "json"] = Field(
         default="console", description="How log lines are written."

@@ -5,11 +5,12 @@ a later process needs to go on, `part_file` and `publication` keep the promise t
 holds a part, `driver` runs one to its end. No threads, no event loop, no database: those are the caller's.
 """
 
+from embup_core.batch.answering import RowUpsampler
 from embup_core.batch.checkpoint import Checkpoint, InputFingerprint
 from embup_core.batch.driver import run_to_completion
 from embup_core.batch.publication import finish_publication
 from embup_core.batch.request import InputFacts, check_request
-from embup_core.batch.run import BatchRun, RowUpsampler, discard_part_files
+from embup_core.batch.run import BatchRun, PendingSync, discard_part_files
 from embup_core.batch.spec import DEFAULT_CHUNK_ROWS, BatchSpec
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Checkpoint",
     "InputFacts",
     "InputFingerprint",
+    "PendingSync",
     "RowUpsampler",
     "check_request",
     "discard_part_files",

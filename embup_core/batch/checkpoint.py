@@ -50,7 +50,11 @@ class Checkpoint:
     Attributes
     ----------
     input_offset
-        Where the next row starts in the input, in bytes.
+        Where the next row starts in the input, in its reader's own measure.
+    bytes_done
+        How far into the input file that is.
+    complete
+        Whether it was taken after the last row.
     output_bytes, errors_bytes
         Sizes of the two part files; what lies beyond is written again.
     rows, failed_rows
@@ -64,6 +68,8 @@ class Checkpoint:
     """
 
     input_offset: int
+    bytes_done: int
+    complete: bool
     output_bytes: int
     rows: int
     failed_rows: int
@@ -73,11 +79,6 @@ class Checkpoint:
     input_fingerprint: InputFingerprint
     output_inode: int
     errors_inode: int
-
-    @property
-    def is_last(self) -> bool:
-        """Whether it was taken after the last row."""
-        return self.input_offset == self.input_fingerprint.size_bytes
 
     def to_json(self) -> dict[str, Any]:
         """Return a dictionary of plain JSON values."""

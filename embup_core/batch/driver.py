@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from threadpoolctl import threadpool_limits
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -41,24 +43,35 @@ def run_to_completion(
         As `BatchRun.step`, `sync` and `publish`.
     """
     try:
-        synced_at = time.monotonic()
-        while run.step():
-            if on_progress is not None:
-                on_progress(run)
-            if time.monotonic() - synced_at >= checkpoint_every_s:
-                _sync(run, on_checkpoint)
-                synced_at = time.monotonic()
-        if on_progress is not None:
-            on_progress(run)
-        if not run.published:
-            _sync(run, on_checkpoint)
-            run.publish()
+        # More threads split a matrix product otherwise, and its last bits differ.
+        with threadpool_limits(1):
+            _work(run, checkpoint_every_s, on_progress, on_checkpoint)
     except BaseException:
         if on_checkpoint is None:
             run.abandon()
         raise
     finally:
         run.close()
+
+
+def _work(
+    run: BatchRun,
+    checkpoint_every_s: float,
+    on_progress: Callable[[BatchRun], None] | None,
+    on_checkpoint: Callable[[Checkpoint], None] | None,
+) -> None:
+    synced_at = time.monotonic()
+    while run.step():
+        if on_progress is not None:
+            on_progress(run)
+        if time.monotonic() - synced_at >= checkpoint_every_s:
+            _sync(run, on_checkpoint)
+            synced_at = time.monotonic()
+    if on_progress is not None:
+        on_progress(run)
+    if not run.published:
+        _sync(run, on_checkpoint)
+        run.publish()
 
 
 def _sync(run: BatchRun, on_checkpoint: Callable[[Checkpoint], None] | None) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from embup_core.batch.checkpoint import InputFingerprint
 
+INPUT_CHANGED = "input_changed"
 _RESUBMIT = "Submit it again once nobody writes to it."
 
 
@@ -76,10 +77,12 @@ def require_same_file(path: Path, descriptor: int, fingerprint: InputFingerprint
         same = fingerprint.agrees_with(path.stat())
     except OSError as error:
         raise InputFileError(
-            f"input changed: {path} is gone ({error.strerror}).", remedy=_RESUBMIT
+            f"input changed: {path} is gone ({error.strerror}).", remedy=_RESUBMIT, code=INPUT_CHANGED
         ) from error
     if not same:
-        raise InputFileError(f"input changed: {path} was replaced by another file.", remedy=_RESUBMIT)
+        raise InputFileError(
+            f"input changed: {path} was replaced by another file.", remedy=_RESUBMIT, code=INPUT_CHANGED
+        )
 
 
 def require_unchanged(path: Path, descriptor: int, fingerprint: InputFingerprint) -> None:
@@ -90,4 +93,5 @@ def require_unchanged(path: Path, descriptor: int, fingerprint: InputFingerprint
             f"input changed: {path} was written to during the batch"
             f" ({fingerprint.size_bytes} bytes before, {status.st_size} now).",
             remedy=_RESUBMIT,
+            code=INPUT_CHANGED,
         )

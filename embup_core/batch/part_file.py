@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from typing import TYPE_CHECKING, Final, Self
 
 from embup_core.errors import JobConflictError, OutputError
@@ -27,12 +28,16 @@ _REMEDIES: Final = {
     errno.EISDIR: "Remove that folder or choose another output.",
     errno.ELOOP: "Remove that link or choose another output.",
 }
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOCK_POLL_S: Final = 0.02
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
     """Return the error for an output path that the system refuses to write."""
     return OutputError(
-        f"{path} cannot be written: {error.strerror}.", remedy=_REMEDIES.get(error.errno or 0, "")
+        f"{path} cannot be written: {error.strerror}.",
+        remedy=_REMEDIES.get(error.errno or 0, ""),
+        code="no_space" if error.errno in _NO_SPACE else None,
     )
 
 
@@ -55,10 +60,17 @@ class PartFile:
         self._uncached_to = size_bytes
 
     @classmethod
-    def create(cls, path: Path) -> Self:
+    def create(cls, path: Path, *, patience_s: float = 0.0) -> Self:
         """Start an empty file; what an ended run left under the name is discarded.
 
         The new file is always another one: what else is linked to the old one keeps its content.
+
+        Parameters
+        ----------
+        path
+            Its name.
+        patience_s
+            Seconds to wait for a run that ends just now: the kernel may still be busy with its last write.
 
         Raises
         ------
@@ -67,11 +79,11 @@ class PartFile:
         JobConflictError
             A live run holds the file.
         """
-        cls.discard(path)
+        cls.discard(path, patience_s=patience_s)
         return cls._open(path, os.O_CREAT | os.O_EXCL, size_bytes=0, inode=None)
 
     @classmethod
-    def reopen(cls, path: Path, *, size_bytes: int, inode: int) -> Self:
+    def reopen(cls, path: Path, *, size_bytes: int, inode: int, patience_s: float = 0.0) -> Self:
         """Go on with the file that had this size and identity at the last checkpoint.
 
         Raises
@@ -81,10 +93,10 @@ class PartFile:
         JobConflictError
             A live run holds the file.
         """
-        return cls._open(path, 0, size_bytes=size_bytes, inode=inode)
+        return cls._open(path, 0, size_bytes=size_bytes, inode=inode, patience_s=patience_s)
 
     @classmethod
-    def discard(cls, path: Path) -> None:
+    def discard(cls, path: Path, *, patience_s: float = 0.0) -> None:
         """Remove what an ended run left under the name, if anything.
 
         Raises
@@ -95,10 +107,12 @@ class PartFile:
             A live run holds the file.
         """
         if os.path.lexists(path):
-            cls._open(path, 0, size_bytes=None, inode=None).remove()
+            cls._open(path, 0, size_bytes=None, inode=None, patience_s=patience_s).remove()
 
     @classmethod
-    def _open(cls, path: Path, flags: int, *, size_bytes: int | None, inode: int | None) -> Self:
+    def _open(
+        cls, path: Path, flags: int, *, size_bytes: int | None, inode: int | None, patience_s: float = 0.0
+    ) -> Self:
         flags |= os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(path, flags, 0o666)
@@ -107,7 +121,7 @@ class PartFile:
         except OSError as error:
             raise output_error(path, error) from error
         try:
-            _lock(path, descriptor)
+            _lock(path, descriptor, patience_s)
             status = os.fstat(descriptor)
             _require_kept(path, status, size_bytes or 0, inode)
             if size_bytes is None:
@@ -133,7 +147,7 @@ class PartFile:
         rest = memoryview(data).cast("B")
         offset = self.size_bytes
         # Before the write: one behind the end of a cut file would fill the gap with NUL bytes.
-        self._require_own_size()
+        self.require_own_size()
         try:
             while rest:
                 written_bytes = os.pwrite(self._descriptor, rest, offset)
@@ -143,39 +157,61 @@ class PartFile:
             raise output_error(self.path, error) from error
         self.size_bytes = offset
 
+    def write_head(self, head: bytes) -> None:
+        """Write over the first bytes; raises as `append`."""
+        try:
+            os.pwrite(self._descriptor, head, 0)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
     def read_head(self, limit_bytes: int) -> bytes:
         """Return the first bytes."""
         return os.pread(self._descriptor, limit_bytes, 0)
 
     def sync(self) -> None:
-        """Return once all that was appended is on disk.
+        """Return once all that was appended is on disk; another thread may append meanwhile.
 
         Raises
         ------
         OutputError
-            It could not be brought there, what was appended since the last sync may be lost; or somebody else
-            changed the file's size.
+            It could not be brought there: what was appended since the last sync may be lost; or somebody else
+            cut the file.
         """
-        self._require_own_size()
+        size_bytes = self.size_bytes
+        found_bytes = os.fstat(self._descriptor).st_size
+        if found_bytes < size_bytes:
+            raise self._not_own_size(size_bytes, found_bytes)
         try:
             os.fdatasync(self._descriptor)
             # Nobody here reads it again: gigabytes of output must not push the model's memory, or other
             # people's files, out of the cache. Writes also go faster into pages that were just given back.
-            uncached_bytes = self.size_bytes - self._uncached_to
-            os.posix_fadvise(self._descriptor, self._uncached_to, uncached_bytes, os.POSIX_FADV_DONTNEED)
+            self._drop_from_cache(size_bytes)
         except OSError as error:
             raise output_error(self.path, error) from error
-        self._uncached_to = self.size_bytes
 
-    def _require_own_size(self) -> None:
+    def _drop_from_cache(self, size_bytes: int) -> None:
+        uncached_bytes = size_bytes - self._uncached_to
+        os.posix_fadvise(self._descriptor, self._uncached_to, uncached_bytes, os.POSIX_FADV_DONTNEED)
+        self._uncached_to = size_bytes
+
+    def require_own_size(self) -> None:
+        """Check that nobody else cut the file or wrote to it; not while `append` is at work.
+
+        Raises
+        ------
+        OutputError
+            Somebody did.
+        """
         found_bytes = os.fstat(self._descriptor).st_size
         if found_bytes != self.size_bytes:
-            what = "cut" if found_bytes < self.size_bytes else "written to"
-            raise OutputError(
-                f"{self.path} was {what} by somebody else: expected {self.size_bytes} bytes,"
-                f" found {found_bytes}.",
-                remedy="Keep others from that file and start the batch anew.",
-            )
+            raise self._not_own_size(self.size_bytes, found_bytes)
+
+    def _not_own_size(self, expected_bytes: int, found_bytes: int) -> OutputError:
+        what = "cut" if found_bytes < expected_bytes else "written to"
+        return OutputError(
+            f"{self.path} was {what} by somebody else: expected {expected_bytes} bytes, found {found_bytes}.",
+            remedy="Keep others from that file and start the batch anew.",
+        )
 
     def close(self) -> None:
         """Let go of the file and keep it; again is harmless."""
@@ -213,14 +249,20 @@ def _require_kept(path: Path, status: os.stat_result, size_bytes: int, inode: in
         )
 
 
-def _lock(path: Path, descriptor: int) -> None:
+def _lock(path: Path, descriptor: int, patience_s: float) -> None:
     """Hold the file, and know that the path still names it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise JobConflictError(
-            f"another batch is writing {path}.", remedy="Wait for it, cancel it, or choose another output."
-        ) from error
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise JobConflictError(
+                    f"another batch is writing {path}.",
+                    remedy="Wait for it, cancel it, or choose another output.",
+                ) from error
+        time.sleep(_LOCK_POLL_S)
     if not _names(path, descriptor):
         raise JobConflictError(f"another batch has just removed {path}.", remedy="Try again.")
 

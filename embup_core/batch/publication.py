@@ -58,7 +58,7 @@ def finish_publication(spec: BatchSpec, checkpoint: Checkpoint) -> bool:
         The folder cannot be written.
     """
     # A file that was removed gives its inode number to the next new one: the size tells them apart.
-    if not checkpoint.is_last or not has_inode(
+    if not checkpoint.complete or not has_inode(
         spec.output_path, checkpoint.output_inode, size_bytes=checkpoint.output_bytes
     ):
         return False

@@ -7,11 +7,11 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from embup_core.batch.encoding import encoder_for
 from embup_core.batch.input_file import no_rows, open_input
 from embup_core.batch.part_file import output_error
 from embup_core.batch.publication import already_exists
 from embup_core.errors import BadRowError, OutputError
-from embup_core.text.formatter import row_bytes
 from embup_core.text.parser import MAX_LINE_BYTES
 from embup_core.text.reader import RowReader
 
@@ -67,17 +67,20 @@ def check_request(spec: BatchSpec, *, dims: int = 32, output_dims: int = 1536) -
         os.close(descriptor)
     # Rounded up: a file has at least the row that was read.
     estimated_rows = max(1, -int(-size_bytes // row_bytes_in))
-    facts = InputFacts(size_bytes, estimated_rows, estimated_rows * row_bytes(output_dims))
+    output_row_bytes = encoder_for(spec.output_path, output_dims).row_bytes
+    facts = InputFacts(size_bytes, estimated_rows, estimated_rows * output_row_bytes)
     _require_space(spec.output_path.parent, facts)
     return facts
 
 
-def bad_row(spec: BatchSpec, line: int, reason: str, raw: str = "") -> BadRowError:
+def bad_row(
+    spec: BatchSpec, line: int, reason: str, raw: str = "", *, code: str | None = None
+) -> BadRowError:
     """Return the error for a row that ends the batch."""
     remedy = "Correct the row, or ask for nans in its place (on_bad_row: nan)."
     if spec.on_bad_row == "nan":
         remedy = "Write one row a line, its values separated by commas."
-    return BadRowError(line, reason, raw, file=spec.input_path, remedy=remedy)
+    return BadRowError(line, reason, raw, file=spec.input_path, remedy=remedy, code=code)
 
 
 def require_apart(spec: BatchSpec, input_status: os.stat_result) -> None:
@@ -180,4 +183,5 @@ def _require_space(folder: Path, facts: InputFacts) -> None:
             f"the output takes about {facts.estimated_output_bytes / _GIGABYTE:.2f} GB"
             f" ({facts.estimated_rows} rows), and {free_bytes / _GIGABYTE:.2f} GB are free in {folder}.",
             remedy="Free some space or choose another disk.",
+            code="no_space",
         )

@@ -1,18 +1,27 @@
-"""One batch at work: read a chunk, decode it, write it; make that durable; publish it."""
+"""One batch at work: answer blocks in order, write them; make that durable; publish it."""
 
 from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
+from embup_core.batch.answering import BlockAnswerer
 from embup_core.batch.checkpoint import Checkpoint, InputFingerprint
-from embup_core.batch.input_file import no_rows, open_input, require_same_file, require_unchanged
+from embup_core.batch.encoding import encoder_for
+from embup_core.batch.helpers import HelperPool
+from embup_core.batch.input_file import (
+    INPUT_CHANGED,
+    no_rows,
+    open_input,
+    require_same_file,
+    require_unchanged,
+)
 from embup_core.batch.part_file import PartFile
+from embup_core.batch.pipeline import AnswerPipeline
 from embup_core.batch.publication import (
     finish_publication,
     has_inode,
@@ -23,46 +32,32 @@ from embup_core.batch.publication import (
 from embup_core.batch.request import bad_row, require_apart, require_free_name, require_writable
 from embup_core.batch.spec import DEFAULT_CHUNK_ROWS
 from embup_core.errors import InputFileError, JobConflictError
-from embup_core.text.formatter import format_nan_row, format_rows
 from embup_core.text.parser import RAW_CHARACTERS, BadRow
-from embup_core.text.reader import Chunk, RowReader
+from embup_core.text.reader import RowReader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from embup_core.batch.answering import RowBlock, RowUpsampler
+    from embup_core.batch.encoding import Bytes
     from embup_core.batch.spec import BatchSpec
 
-Float32Rows = npt.NDArray[np.float32]
 
-# The last bits of a matrix product depend on its row count, and one row takes another route altogether.
-_FEWEST_DECODED_ROWS: Final = 2
+@dataclass(frozen=True, slots=True)
+class PendingSync:
+    """A state of a run whose rows are written, and durable once `BatchRun.finish_sync` has returned."""
 
-
-class RowUpsampler(Protocol):
-    """What the engine needs of an upsampler."""
-
-    @property
-    def version(self) -> str:
-        """The published model's name."""
-
-    @property
-    def input_dims(self) -> int:
-        """Values of a short row."""
-
-    @property
-    def output_dims(self) -> int:
-        """Values of a long row."""
-
-    def upsample(self, z: Float32Rows, /) -> tuple[Float32Rows, npt.NDArray[np.float32]]:
-        """Return unit rows, shape (n, output_dims), and a confidence each, for z of shape (n, input_dims)."""
+    checkpoint: Checkpoint
+    parts: tuple[PartFile, ...]
 
 
 class BatchRun:
     """A batch from its first row, or its last checkpoint, to its published output.
 
     `step` until it returns False, `sync` now and then, `publish` at the end. A run belongs to one caller at a
-    time: its methods may be called from different threads, never at once. After an error other than
-    from `publish` it only can be closed or abandoned; a new one goes on from the last checkpoint.
+    time: its methods may be called from different threads, never at once, but for `finish_sync`, beside which
+    `step` may go on. After an error other than from `publish` it only can be closed or abandoned; a new one
+    goes on from the last checkpoint.
 
     The same input, model and `chunk_rows` give the same bytes, however often the run was cut off.
 
@@ -75,7 +70,11 @@ class BatchRun:
     checkpoint
         Where to go on; None starts anew and discards part files of ended runs.
     chunk_rows
-        Rows of one step; a checkpoint's own number wins.
+        Rows that are decoded at once; a checkpoint's own number wins.
+    helpers
+        Processes to fork that answer rows beside this one; only while this process has one thread.
+    patience_s
+        Seconds to wait for a run of the same output that is just ending.
 
     Raises
     ------
@@ -94,6 +93,8 @@ class BatchRun:
         *,
         checkpoint: Checkpoint | None = None,
         chunk_rows: int = DEFAULT_CHUNK_ROWS,
+        helpers: int = 0,
+        patience_s: float = 0.0,
     ) -> None:
         if chunk_rows < 1:
             raise ValueError(f"expected chunk_rows of at least 1, found {chunk_rows}")
@@ -104,16 +105,17 @@ class BatchRun:
             )
         self._spec = spec
         self._upsampler = upsampler
+        self._encoder = encoder_for(spec.output_path, upsampler.output_dims)
         self._chunk_rows = chunk_rows if checkpoint is None else checkpoint.chunk_rows
         self._rows = 0 if checkpoint is None else checkpoint.rows
         self._failed_rows = 0 if checkpoint is None else checkpoint.failed_rows
         self._input_offset = 0 if checkpoint is None else checkpoint.input_offset
         self._output: PartFile | None = None
         self._errors: PartFile | None = None
-        self._folder_synced = False
+        self._helpers: HelperPool | None = None
+        self._synced_parts: frozenset[int] = frozenset()
         self._published_as: Checkpoint | None = None
         self._broken = False
-        self._nan_line = np.frombuffer(format_nan_row(upsampler.output_dims), dtype=np.uint8)
         self._input = -1
         if checkpoint is not None and finish_publication(spec, checkpoint):
             self._fingerprint = checkpoint.input_fingerprint
@@ -121,18 +123,19 @@ class BatchRun:
             return
         self._input = open_input(spec.input_path)
         try:
-            self._open(checkpoint)
+            self._open(checkpoint, helpers, patience_s)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, checkpoint: Checkpoint | None) -> None:
+    def _open(self, checkpoint: Checkpoint | None, helpers: int, patience_s: float) -> None:
         spec = self._spec
         self._fingerprint = InputFingerprint.of(self._input)
         if checkpoint is not None and checkpoint.input_fingerprint != self._fingerprint:
             raise InputFileError(
                 f"input changed: {spec.input_path} is not the file the batch was begun with.",
                 remedy="Start the batch anew.",
+                code=INPUT_CHANGED,
             )
         self._reader = RowReader(
             self._input,
@@ -146,22 +149,41 @@ class BatchRun:
         require_apart(spec, os.fstat(self._input))
         if checkpoint is None:
             require_writable(spec)
-            self._output = PartFile.create(spec.part_path)
+        else:
+            require_free_name(spec.output_path, overwrite=spec.overwrite)
+        answerer = BlockAnswerer(self._upsampler, self._encoder)
+        if helpers:
+            # Before the part files are opened: a lock lasts as long as any process that has inherited it.
+            self._helpers = HelperPool(answerer, count=helpers, chunk_rows=self._chunk_rows)
+        self._answers = AnswerPipeline(self._reader, answerer, self._helpers, chunk_rows=self._chunk_rows)
+        if checkpoint is None:
+            self._begin_files(patience_s)
+        else:
+            self._go_on_with_files(checkpoint, patience_s)
+
+    def _begin_files(self, patience_s: float) -> None:
+        self._output = PartFile.create(self._spec.part_path, patience_s=patience_s)
+        PartFile.discard(self._spec.errors_part_path)
+        if self._encoder.head:
+            self._output.append(self._encoder.head)
+
+    def _go_on_with_files(self, checkpoint: Checkpoint, patience_s: float) -> None:
+        spec = self._spec
+        self._output = PartFile.reopen(
+            spec.part_path,
+            size_bytes=checkpoint.output_bytes,
+            inode=checkpoint.output_inode,
+            patience_s=patience_s,
+        )
+        if not checkpoint.errors_inode:
             PartFile.discard(spec.errors_part_path)
             return
-        require_free_name(spec.output_path, overwrite=spec.overwrite)
-        self._output = PartFile.reopen(
-            spec.part_path, size_bytes=checkpoint.output_bytes, inode=checkpoint.output_inode
+        # Cut off between the two renames of a publication: the first one is taken back.
+        if has_inode(spec.errors_path, checkpoint.errors_inode):
+            move_into_place(spec.errors_path, spec.errors_part_path, overwrite=True)
+        self._errors = PartFile.reopen(
+            spec.errors_part_path, size_bytes=checkpoint.errors_bytes, inode=checkpoint.errors_inode
         )
-        if checkpoint.errors_inode:
-            # Cut off between the two renames of a publication: the first one is taken back.
-            if has_inode(spec.errors_path, checkpoint.errors_inode):
-                move_into_place(spec.errors_path, spec.errors_part_path, overwrite=True)
-            self._errors = PartFile.reopen(
-                spec.errors_part_path, size_bytes=checkpoint.errors_bytes, inode=checkpoint.errors_inode
-            )
-        else:
-            PartFile.discard(spec.errors_part_path)
 
     def __enter__(self) -> Self:
         return self
@@ -181,7 +203,7 @@ class BatchRun:
 
     @property
     def bytes_done(self) -> int:
-        """How far the input has been read."""
+        """How far into the input file the answered rows reach."""
         return self._input_offset
 
     @property
@@ -195,33 +217,33 @@ class BatchRun:
         return self._published_as is not None
 
     def step(self) -> bool:
-        """Answer one chunk of rows; return whether rows are left.
+        """Answer one chunk of rows, and write what is answered in order; return whether rows are left.
 
         Raises
         ------
         BadRowError
-            A row was refused, and the batch is to fail on that.
+            A row was refused, and the batch is to fail on that; or too many were.
         InputFileError
             The input was written to, cut or cannot be read.
         OutputError
             The output cannot be written.
+        HelperDiedError
+            A helper process is gone.
         """
         if self.published:
             return False
         output = self._require_usable()
         self._broken = True
-        chunk = self._reader.read_chunk()
-        require_unchanged(self._spec.input_path, self._input, self._fingerprint)
-        if chunk is not None:
-            if chunk.bad and self._spec.on_bad_row == "fail":
-                bad = chunk.bad[0]
-                raise bad_row(self._spec, bad.line, bad.reason, bad.raw)
-            self._write(output, chunk)
+        for block, encoded, bad in self._answers.advance():
+            require_unchanged(self._spec.input_path, self._input, self._fingerprint)
+            if bad and self._spec.on_bad_row == "fail":
+                raise bad_row(self._spec, bad[0].line, bad[0].reason, bad[0].raw)
+            self._write(output, block, encoded, bad)
         self._broken = False
-        return not self._reader.exhausted
+        return not self._answers.exhausted
 
     def sync(self) -> Checkpoint:
-        """Bring all answered rows to disk, and return the checkpoint that is durable now.
+        """Bring all written rows to disk, and return the checkpoint that is durable now.
 
         Raises
         ------
@@ -230,31 +252,52 @@ class BatchRun:
         OutputError
             The rows could not be brought to disk.
         """
+        return self.finish_sync(self.begin_sync())
+
+    def begin_sync(self) -> PendingSync:
+        """Return the state as it is written, for `finish_sync`; raises as `sync`."""
         if self._published_as is not None:
-            return self._published_as
+            return PendingSync(self._published_as, ())
         output = self._require_usable()
         self._broken = True
         require_same_file(self._spec.input_path, self._input, self._fingerprint)
-        output.sync()
-        if self._errors is not None:
-            self._errors.sync()
-        if not self._folder_synced:
-            # Else a power cut could take the new files' names, and a checkpoint would speak of nothing.
-            sync_output_folder(self._spec.output_path.parent)
-            self._folder_synced = True
+        errors = self._errors
+        parts = (output,) if errors is None else (output, errors)
+        for part in parts:
+            part.require_own_size()
         self._broken = False
-        return Checkpoint(
+        checkpoint = Checkpoint(
             input_offset=self._input_offset,
+            bytes_done=self.bytes_done,
+            complete=self._answers.exhausted,
             output_bytes=output.size_bytes,
             rows=self._rows,
             failed_rows=self._failed_rows,
-            errors_bytes=0 if self._errors is None else self._errors.size_bytes,
+            errors_bytes=0 if errors is None else errors.size_bytes,
             model_version=self._upsampler.version,
             chunk_rows=self._chunk_rows,
             input_fingerprint=self._fingerprint,
             output_inode=output.inode,
-            errors_inode=0 if self._errors is None else self._errors.inode,
+            errors_inode=0 if errors is None else errors.inode,
         )
+        return PendingSync(checkpoint, parts)
+
+    def finish_sync(self, pending: PendingSync) -> Checkpoint:
+        """Bring what was written by then to disk; the one method that another thread may be in beside `step`.
+
+        Raises
+        ------
+        OutputError
+            The rows could not be brought to disk: go on from the checkpoint before, with a new run.
+        """
+        for part in pending.parts:
+            part.sync()
+        inodes = frozenset(part.inode for part in pending.parts)
+        if not inodes <= self._synced_parts:
+            # Else a power cut could take the new files' names, and a checkpoint would speak of nothing.
+            sync_output_folder(self._spec.output_path.parent)
+            self._synced_parts = inodes
+        return pending.checkpoint
 
     def publish(self) -> None:
         """Put the whole output, and the report on refused rows, in place, durably.
@@ -265,17 +308,20 @@ class BatchRun:
         Raises
         ------
         BadRowError
-            No row could be answered: nothing is published.
+            No row could be answered, or too many were refused: nothing is published.
         OutputError
             The name was taken meanwhile, or the system refuses; the output path is as it was.
         """
         if self.published:
             sync_output_folder(self._spec.output_path.parent)
             return
-        self._require_usable()
-        if not self._reader.exhausted:
+        output = self._require_usable()
+        if not self._answers.exhausted:
             raise RuntimeError("publish() before step() returned False")
         self._require_a_good_row()
+        self._require_few_bad_rows(final=True)
+        if self._encoder.head:
+            output.write_head(self._encoder.final_head(self._rows))
         checkpoint = self.sync()
         spec = self._spec
         # The report first: whoever sees the output sees what it says about it.
@@ -295,6 +341,8 @@ class BatchRun:
 
     def close(self) -> None:
         """Let go of all files; the part files stay, for a later run from a checkpoint. Again is harmless."""
+        if self._helpers is not None:
+            self._helpers.close()
         if self._input >= 0:
             os.close(self._input)
             self._input = -1
@@ -323,44 +371,70 @@ class BatchRun:
         return self._output
 
     def _require_a_good_row(self) -> None:
-        if self._failed_rows < self._rows or self._errors is None:
+        if self._failed_rows < self._rows:
             return
+        line, reason, raw = self._first_refusal()
+        raise bad_row(
+            self._spec,
+            line,
+            f"{reason}; none of the {self._rows} rows can be used",
+            raw,
+            code="no_good_row",
+        )
+
+    def _require_few_bad_rows(self, *, final: bool) -> None:
+        """Check the limit on refused rows: a count at once, a share when no row to come can mend it."""
+        limit = self._spec.max_bad_rows
+        if limit is None or not self._failed_rows:
+            return
+        allowed, limit_text = limit, f"{limit:g}"
+        if 0 < limit < 1:
+            left_bytes = 0 if final else self.bytes_total - self.bytes_done
+            most_rows = self._rows + left_bytes // _fewest_row_bytes(self._upsampler.input_dims)
+            allowed, limit_text = limit * most_rows, f"{limit:.4%}"
+        if self._failed_rows <= allowed:
+            return
+        line, reason, raw = self._first_refusal()
+        raise bad_row(
+            self._spec,
+            line,
+            f"{reason}; this is the first of {self._failed_rows} bad rows among {self._rows},"
+            f" more than max_bad_rows allows ({limit_text})",
+            raw,
+            code="too_many_bad_rows",
+        )
+
+    def _first_refusal(self) -> tuple[int, str, str]:
+        """Return line, reason and text of the first refused row, from the report."""
+        assert self._errors is not None  # noqa: S101 - a row was refused
         # Escapes take up to six bytes a character.
         head = self._errors.read_head(8 * RAW_CHARACTERS).partition(b"\n")[0]
         first = msgspec.json.decode(head)
-        reason = f"{first['reason']}; none of the {self._rows} rows can be used"
-        raise bad_row(self._spec, first["line"], reason, first["raw"])
+        return first["line"], first["reason"], first["raw"]
 
-    def _write(self, output: PartFile, chunk: Chunk) -> None:
-        """Append the chunk's answer, then count it."""
-        if len(chunk.rows):
-            output.append(self._answer(chunk).data)
-        if chunk.bad:
+    def _write(self, output: PartFile, block: RowBlock, encoded: Bytes, bad: tuple[BadRow, ...]) -> None:
+        """Append the block's answer, then count it."""
+        if block.rows:
+            output.append(encoded.data)
+        if bad:
             if self._errors is None:
                 self._errors = PartFile.create(self._spec.errors_part_path)
-                self._folder_synced = False
-            self._errors.append(b"".join(_report_line(bad) for bad in chunk.bad))
-        self._rows += len(chunk.rows)
-        self._failed_rows += len(chunk.bad)
-        self._input_offset = chunk.end_offset
-
-    def _answer(self, chunk: Chunk) -> npt.NDArray[np.uint8]:
-        """Return the lines, shape (n, bytes of a row), that answer the chunk's rows."""
-        count, dims = chunk.rows.shape
-        refused = [bad.index_in_chunk for bad in chunk.bad]
-        lines = np.empty((count, len(self._nan_line)), dtype=np.uint8)
-        if len(refused) < count:
-            # Refused rows are decoded as some direction: the count, on which the others' bits depend, stays.
-            z = np.full((max(count, _FEWEST_DECODED_ROWS), dims), dims**-0.5, dtype=np.float32)
-            z[:count] = chunk.rows
-            z[refused] = dims**-0.5
-            vectors, _ = self._upsampler.upsample(z)
-            lines = format_rows(vectors[:count]).reshape(count, -1)
-        lines[refused] = self._nan_line
-        return lines
+            self._errors.append(b"".join(_report_line(one) for one in bad))
+        self._rows += block.rows
+        self._failed_rows += len(bad)
+        self._input_offset = block.end_offset
+        if bad:
+            self._require_few_bad_rows(final=False)
 
 
-def discard_part_files(spec: BatchSpec, checkpoint: Checkpoint | None = None) -> None:
+def _fewest_row_bytes(dims: int) -> int:
+    """Bytes of the shortest good line: a digit and a separator a value."""
+    return 2 * dims
+
+
+def discard_part_files(
+    spec: BatchSpec, checkpoint: Checkpoint | None = None, *, patience_s: float = 0.0
+) -> None:
     """Remove what an ended run of the batch left: for a batch that nobody will go on with.
 
     Parameters
@@ -369,6 +443,8 @@ def discard_part_files(spec: BatchSpec, checkpoint: Checkpoint | None = None) ->
         The batch.
     checkpoint
         Its last one: then only the files it speaks of are removed, not those of another run.
+    patience_s
+        Seconds to wait for a run of the batch that is just ending.
 
     Raises
     ------
@@ -380,7 +456,7 @@ def discard_part_files(spec: BatchSpec, checkpoint: Checkpoint | None = None) ->
     with ExitStack() as each:  # goes on with the other when one raises
         for path, inode in _parts(spec, checkpoint):
             if inode is None or has_inode(path, inode):
-                each.callback(PartFile.discard, path)
+                each.callback(PartFile.discard, path, patience_s=patience_s)
 
 
 def _parts(spec: BatchSpec, checkpoint: Checkpoint | None) -> tuple[tuple[Path, int | None], ...]:

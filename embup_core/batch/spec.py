@@ -6,14 +6,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from embup_core.errors import InputFileError, OutputError
+from embup_core.errors import InputError, InputFileError, OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # The last bits of a row depend on how many are decoded at once: with one number for all who run batches, the
-# same file and model give the same bytes. Small, because a realtime request waits for one chunk.
-DEFAULT_CHUNK_ROWS: Final = 16
+# same file and model give the same bytes. More rows decode a little faster and leave a core's cache.
+DEFAULT_CHUNK_ROWS: Final = 128
 
 BadRowPolicy = Literal["fail", "nan"]
 
@@ -33,23 +33,42 @@ class BatchSpec:
         `errors_path`.
     overwrite
         Whether the output may replace a file.
+    max_bad_rows
+        With "nan", how many rows may be refused before the batch fails: 1 or more is a count, 0 allows none,
+        between 0 and 1 is a share of all rows. None: all but one.
 
     Raises
     ------
     InputFileError, OutputError
         A path that no file can have.
+    InputError
+        `max_bad_rows` is negative, a fraction above 1, or given with "fail".
     """
 
     input_path: Path
     output_path: Path
     on_bad_row: BadRowPolicy = "fail"
     overwrite: bool = False
+    max_bad_rows: float | None = None
 
     def __post_init__(self) -> None:
         if not _can_be_a_path(self.input_path):
             raise InputFileError("the input path holds a character that no path can have")
         if not _can_be_a_path(self.output_path) or not self.output_path.name:
             raise OutputError("the output path is not a file's path")
+        limit = self.max_bad_rows
+        if limit is None:
+            return
+        if self.on_bad_row != "nan":
+            raise InputError(
+                "max_bad_rows was given, and the first bad row fails this batch.",
+                remedy='Ask for nans in place of bad rows (on_bad_row "nan"), or leave max_bad_rows out.',
+            )
+        if not (0 <= limit < 1 or (limit >= 1 and float(limit).is_integer())):
+            raise InputError(
+                f"max_bad_rows: expected a whole number or a share between 0 and 1, found {limit}.",
+                remedy="100 allows a hundred bad rows, 0.01 one in a hundred.",
+            )
 
     @property
     def part_path(self) -> Path:

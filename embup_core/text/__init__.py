@@ -13,12 +13,13 @@ from embup_core.text.formatter import (
     row_bytes,
 )
 from embup_core.text.parser import MAX_LINE_BYTES, BadRow, ParsedRows, parse_rows
-from embup_core.text.reader import Chunk, RowReader
+from embup_core.text.reader import Block, Chunk, RowReader
 
 __all__ = [
     "MAX_LINE_BYTES",
     "VALUE_BYTES",
     "BadRow",
+    "Block",
     "Chunk",
     "ParsedRows",
     "RowReader",

@@ -11,14 +11,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-import numpy.typing as npt
-
 from embup_core.errors import InputFileError
-from embup_core.text.parser import MAX_LINE_BYTES, BadRow, parse_rows
+from embup_core.text.parser import MAX_LINE_BYTES, BadRow, ParsedRows, parse_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy as np
+    import numpy.typing as npt
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _BLANK: Final = b" \t\r\n"
@@ -26,6 +26,33 @@ _READ_BYTES: Final = 256 * 1024
 
 # A line of gigabytes is passed over in steps of milliseconds, so that a caller can do other work between.
 _READS_A_STEP_IN_LONG_LINE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive lines of a file, not yet looked into: what another process can be handed to read.
+
+    Attributes
+    ----------
+    text
+        The lines, as `parse_rows` takes them.
+    rows
+        How many lines there are. None at all: the reader is within an overlong line, and the next call goes
+        on.
+    first_line
+        1-based number of the first one.
+    end_offset
+        Where the next block starts, in bytes; the file's size after the last one.
+    """
+
+    text: bytes
+    rows: int
+    first_line: int
+    end_offset: int
+
+    def parse(self, dims: int) -> ParsedRows:
+        """Return the rows, shape (rows, dims), and the refused lines."""
+        return parse_rows(self.text, dims=dims, first_line=self.first_line)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,24 +132,32 @@ class RowReader:
         InputFileError
             The file ends before the size it had, or cannot be read.
         """
+        block = self.read_block()
+        if block is None:
+            return None
+        parsed = block.parse(self._dims)
+        return Chunk(block.first_line, parsed.rows, parsed.bad, block.end_offset)
+
+    def read_block(self) -> Block | None:
+        """Return the lines of the next chunk without looking into them; raises as `read_chunk`."""
         if self.exhausted:
             return None
         reads_in_long_line = 0
         while (stop := self._chunk_stop()) is None:
             self._drop_overlong_tail()
             if reads_in_long_line >= _READS_A_STEP_IN_LONG_LINE:
-                return Chunk(self._line, np.empty((0, self._dims), np.float32), (), self._chunk_start)
+                return Block(b"", 0, self._line, self._chunk_start)
             reads_in_long_line += self._dropping
             self._read_more()
-        block = self._buffer[self._position : stop]
-        self._chunk_start += len(block) + self._dropped_bytes
+        text = self._buffer[self._position : stop]
+        self._chunk_start += len(text) + self._dropped_bytes
         self._dropped_bytes = 0
         self._position = stop
-        parsed = parse_rows(block, dims=self._dims, first_line=self._line)
+        rows = text.count(b"\n") + (not text.endswith(b"\n"))
         first_line = self._line
-        self._line += len(parsed.rows)
+        self._line += rows
         end_offset = self._chunk_start if self._chunk_start < self._end else self._size_bytes
-        return Chunk(first_line, parsed.rows, parsed.bad, end_offset)
+        return Block(text, rows, first_line, end_offset)
 
     def _chunk_stop(self) -> int | None:
         """Return where the chunk ends in the buffer, or None when more must be read to know."""

@@ -18,7 +18,7 @@ from embup_core.errors import JobError
 if TYPE_CHECKING:
     from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE batch_jobs (
     batch_request_id VARCHAR PRIMARY KEY,
@@ -28,6 +28,7 @@ CREATE TABLE batch_jobs (
     output_filepath VARCHAR NOT NULL,
     on_bad_row VARCHAR NOT NULL,
     overwrite BOOLEAN NOT NULL,
+    max_bad_rows DOUBLE,
     num_records_processed BIGINT NOT NULL,
     failed_rows BIGINT NOT NULL,
     bytes_done BIGINT NOT NULL,
@@ -36,6 +37,7 @@ CREATE TABLE batch_jobs (
     pause_count BIGINT NOT NULL,
     running_s DOUBLE NOT NULL,
     attempts BIGINT NOT NULL,
+    worker_deaths BIGINT NOT NULL,
     cancel_requested BOOLEAN NOT NULL,
     model_version VARCHAR,
     submitted_at TIMESTAMP NOT NULL,
@@ -43,6 +45,7 @@ CREATE TABLE batch_jobs (
     updated_at TIMESTAMP NOT NULL,
     finished_at TIMESTAMP,
     error VARCHAR,
+    error_code VARCHAR,
     error_line BIGINT,
     error_remedy VARCHAR,
     idempotency_key VARCHAR,
@@ -60,6 +63,21 @@ CREATE TABLE batch_events (
 );
 CREATE TABLE schema_version (version INTEGER NOT NULL);
 """
+
+# From the version that is the key to the one after. What an older version's checkpoint says is not known to
+# this one: an unfinished batch begins anew.
+MIGRATIONS = {
+    1: """
+ALTER TABLE batch_jobs ADD COLUMN max_bad_rows DOUBLE;
+ALTER TABLE batch_jobs ADD COLUMN worker_deaths BIGINT DEFAULT 0;
+ALTER TABLE batch_jobs ADD COLUMN error_code VARCHAR;
+UPDATE batch_jobs SET checkpoint = NULL WHERE finished_at IS NULL;
+UPDATE batch_jobs SET error_code = CASE WHEN phase = 'CANCELLED' THEN 'cancelled'
+    WHEN error_line IS NOT NULL THEN 'bad_row' ELSE 'internal' END
+    WHERE phase IN ('FAILED', 'CANCELLED');
+UPDATE schema_version SET version = 2;
+""",
+}
 
 
 def lock_database(path: Path) -> int:
@@ -121,11 +139,24 @@ def _check_version(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
             f"{path} is not a job database of embup: {error}.",
             remedy="Move the file away; the service then starts with an empty one.",
         ) from error
+    while len(found) == 1 and found[0][0] in MIGRATIONS:
+        _migrate(path, connection, found[0][0])
+        found = [(found[0][0] + 1,)]
     if found != [(SCHEMA_VERSION,)]:
         raise JobError(
             f"{path} has the schema version {found[0][0] if found else 'none'}, expected {SCHEMA_VERSION}.",
             remedy="Start the version of embup that wrote it, or move the file away.",
         )
+
+
+def _migrate(path: Path, connection: duckdb.DuckDBPyConnection, version: int) -> None:
+    try:
+        connection.execute(f"BEGIN; {MIGRATIONS[version]} COMMIT")
+    except duckdb.Error as error:
+        raise JobError(
+            f"{path} of schema version {version} cannot be brought to version {version + 1}: {error}.",
+            remedy="Free space on its disk and start again, or move the file away.",
+        ) from error
 
 
 def _create(path: Path) -> None:

@@ -1,27 +1,26 @@
-"""The background task: takes the oldest live job, works on it slice by slice, and says what became of it.
+"""The background task: takes the oldest live job, has the worker work on it, and says what became of it.
 
-The order of things is what makes a restart exact. Per checkpoint: the files first (fdatasync), then the
-database. At the end: all rows durable and the last checkpoint, which names the part file by its inode, with
-FINALIZING in the database; then the rename; then COMPLETED. So whatever is in the database is already true of
-the files.
+The order of things is what makes a restart exact. Per checkpoint: the files first (fdatasync, in the
+worker), then the database. At the end: all rows durable and the last checkpoint, which names the part file by
+its inode, with FINALIZING in the database; then the rename; then COMPLETED. So whatever is in the database is
+already true of the files.
 
-Array work runs in one worker thread, under the gate. Syncing files and writing the database do not hold it.
+The worker answers rows under the gate's lease, which freezes it while realtime requests are in flight.
+Opening, publishing and removing files do not need the lease: they take no processor to speak of.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 import msgspec
 import structlog
 
-from embup_core.batch import BatchRun, BatchSpec, Checkpoint, discard_part_files, finish_publication
+from embup_core.batch import Checkpoint, discard_part_files, finish_publication
 from embup_core.errors import (
     ArtifactError,
     BadRowError,
@@ -31,16 +30,19 @@ from embup_core.errors import (
     NoArtifactError,
     OutputError,
 )
+from embup_core.processes import usable_cores
+from serving.jobs import protocol
 from serving.jobs.live import AttemptClock, LiveJob
 from serving.jobs.model import JobRecord, Phase, Progress
 from serving.jobs.paths import require_unmoved
+from serving.jobs.worker_process import WorkerDiedError, WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from concurrent.futures import Executor
 
-    from embup_core.upsampler import Upsampler
-    from serving.gate import BatchLease, PriorityGate
+    from embup_core.batch import BatchSpec
+    from serving.gate import PriorityGate
     from serving.hot_model import HotModel
     from serving.jobs.history import HistoryPublisher
     from serving.jobs.store import JobStore
@@ -51,6 +53,8 @@ log = structlog.get_logger("embup.serving.jobs")
 T = TypeVar("T")
 
 RETRY_S = 5.0  # after the database or the registry failed: long enough for a disk to be cleared
+WORKER_DEATHS = 3  # of one job, after which it is the job's fault
+PATIENCE_S = 10.0  # for an earlier worker of the job, which the kernel may still be busy with
 
 
 class BatchEngine:
@@ -61,7 +65,7 @@ class BatchEngine:
     store, history, models, gate, settings
         The service's parts.
     executor
-        One thread for the array work and the files of the batch.
+        For looking at files and removing them.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class BatchEngine:
         self._gate = gate
         self._settings = settings
         self._executor = executor
+        self._worker: WorkerProcess | None = None
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
@@ -100,6 +105,7 @@ class BatchEngine:
         # A job that is not being worked on needs no more than what the store knows.
         if self.live is not None and self.live.batch_request_id == batch_request_id:
             self.live.cancelled = True
+            self.live.halt.set()
         self.notice()
 
     async def changed(self, since: int, timeout_s: float) -> None:
@@ -116,8 +122,10 @@ class BatchEngine:
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Let `run` return at the next slice's edge, with a durable checkpoint."""
+        """Let `run` return at the next block's edge, with a durable checkpoint."""
         self._stopping.set()
+        if self.live is not None:
+            self.live.halt.set()
         self._wake.set()
         self._tell(urgent=False)
 
@@ -125,48 +133,51 @@ class BatchEngine:
 
     async def run(self) -> None:
         """Work until `stop` is called."""
-        while not self.stopping:
-            self._wake.clear()
-            try:
-                job = await self._store.oldest_live()
-                idle = job is None or not await self._work_on(job)
-                self.failure = None
-            except Exception as error:
-                # Not a fault of the job (those end it): the database or the disk. Nothing is lost, so wait.
+        try:
+            while not self.stopping:
+                self._wake.clear()
+                if not await self._one_job():
+                    await self._wake.wait()
+        finally:
+            await self._end_worker()
+
+    async def _one_job(self) -> bool:
+        """Bring the oldest live job as far as it goes; False when there is nothing to do."""
+        try:
+            job = await self._store.oldest_live()
+            worked = job is not None and await self._work_on(job)
+        except Exception as error:
+            # Not a fault of the job (those end it): the database or the disk. Nothing is lost, so wait.
+            reason = f"{type(error).__name__}: {error}"
+            if isinstance(error, duckdb.Error | JobError | OSError):
+                reason = reason.partition("\n")[0]
+                log.error("the batch engine cannot go on; trying again", retry_s=RETRY_S, error=reason)  # noqa: TRY400 - a full disk needs no traceback
+            else:
                 log.exception("the batch engine cannot go on; trying again", retry_s=RETRY_S)
-                self.failure = f"{type(error).__name__}: {error}"
-                await self._sleep(RETRY_S)
-                continue
-            if idle:
-                await self._wake.wait()
+            self.failure = reason
+            await self._end_worker()  # what it has open is begun again from the last checkpoint
+            await self._sleep(RETRY_S)
+            return True
+        self.failure = None
+        return worked
 
     async def _work_on(self, job: JobRecord) -> bool:
         """Bring one job as far as it goes; False when it must wait for a decoder."""
         job_id = job.batch_request_id
-        spec = BatchSpec(
-            input_path=Path(job.input_filepath),
-            output_path=Path(job.output_filepath),
-            on_bad_row=job.on_bad_row,
-            overwrite=job.overwrite,
-        )
+        spec = job.request.spec()
         checkpoint = None if job.checkpoint is None else msgspec.json.decode(job.checkpoint, type=Checkpoint)
         if await self._ended_before(job, spec, checkpoint):
             return True
         try:
-            upsampler = await self._models.version_for_job(job.model_version)
+            version = job.model_version or self._models.current().version
         except ArtifactError as error:
-            if job.model_version is None:
-                log.warning("a batch waits for a decoder", batch_request_id=job_id, error=str(error))
-                return False
-            reason = (
-                f"The decoder {job.model_version}, with which this job started, cannot be loaded: {error}"
-            )
-            remove = partial(discard_part_files, spec, checkpoint)
-            await self._end(job_id, Phase.FAILED, remove, NoArtifactError(reason))
-            return True
-        self.live = LiveJob(job_id, ended_pauses_s=job.paused_s, pause_count=job.pause_count)
+            log.warning("a batch waits for a decoder", batch_request_id=job_id, error=str(error))
+            return False
+        self.live = LiveJob(job)
+        if self.stopping:
+            self.live.halt.set()
         try:
-            await self._attempt(job, spec, upsampler, checkpoint)
+            await self._attempt(job, spec, version, checkpoint)
         finally:
             self.live = None
         return True
@@ -197,7 +208,9 @@ class BatchEngine:
             error = found
         if error is None and not job.cancel_requested:
             return False
-        remove: Callable[[], None] | None = partial(discard_part_files, spec, checkpoint)
+        remove: Callable[[], None] | None = partial(
+            discard_part_files, spec, checkpoint, patience_s=PATIENCE_S
+        )
         if isinstance(error, OutputError) or (checkpoint is None and not job.attempts):
             remove = None  # the path cannot be trusted, or nothing was written
         if job.cancel_requested:
@@ -207,81 +220,131 @@ class BatchEngine:
         return True
 
     async def _attempt(
-        self, job: JobRecord, spec: BatchSpec, upsampler: Upsampler, checkpoint: Checkpoint | None
+        self, job: JobRecord, spec: BatchSpec, version: str, checkpoint: Checkpoint | None
     ) -> None:
         job_id = job.batch_request_id
-        job = await self._note(
-            self._store.begin(job_id, model_version=upsampler.version), log_as="job started"
-        )
+        resumed = job.attempts > 0
+        job = await self._note(self._store.begin(job_id, model_version=version), log_as="job started")
         if job.phase.is_final:  # cancelled between being found and being begun
             return
+        discard = partial(discard_part_files, spec, checkpoint, patience_s=PATIENCE_S)
         if job.cancel_requested:
-            await self._end(job_id, Phase.CANCELLED, partial(discard_part_files, spec, checkpoint))
+            await self._end(job_id, Phase.CANCELLED, discard)
             return
-        run: BatchRun | None = None
+        opened = False
         try:
-            run = await self._in_thread(
-                partial(
-                    BatchRun, spec, upsampler, checkpoint=checkpoint, chunk_rows=self._settings.chunk_rows
-                )
-            )
-            ended = await self._read_and_write(job, run)
-            if ended is Phase.CANCELLED:
-                await self._end(job_id, Phase.CANCELLED, run.abandon)
-            elif ended is Phase.FINALIZING:
-                await self._publish(job, run)
-            else:
-                await self._in_thread(run.close)
-                await self._note(self._store.stopped(job_id), log_as="job stopped")
+            worker = await self._ready_worker()
+            await worker.ask(self._opening(job, version, checkpoint, resumed=resumed))
+            opened = True
+            await self._end_attempt(job, worker, await self._work(job, worker))
+        except WorkerDiedError as error:
+            await self._mourn(job_id, spec, str(error))
+        except ArtifactError as error:
+            reason = f"The decoder {version}, with which this job started, cannot be loaded: {error}"
+            await self._end(job_id, Phase.FAILED, discard if resumed else None, NoArtifactError(reason))
         except Exception as error:
             if _is_of_the_service(error):
-                await self._let_go(run)
                 raise
-            if not isinstance(error, EmbupError | OSError):
-                log.exception("a batch met an unexpected error", batch_request_id=job_id)
-            remove: Callable[[], None] | None = None  # what lies there may be another process's
-            if run is not None:
-                remove = run.abandon
+            remove: Callable[[], None] | protocol.Abandon | None = None
+            if opened:
+                remove = protocol.Abandon()
             elif checkpoint is not None:
-                remove = partial(discard_part_files, spec, checkpoint)
+                remove = discard
+            # else what lies there may be another process's
             await self._end(job_id, Phase.FAILED, remove, error)
 
-    async def _read_and_write(self, job: JobRecord, run: BatchRun) -> Phase:
+    def _opening(
+        self, job: JobRecord, version: str, checkpoint: Checkpoint | None, *, resumed: bool
+    ) -> protocol.Open:
+        return protocol.Open(
+            registry=str(self._settings.registry.absolute()),
+            model_version=version,
+            request=job.request,
+            checkpoint=checkpoint,
+            chunk_rows=self._settings.chunk_rows,
+            helpers=(self._settings.batch_processes or usable_cores()) - 1,
+            patience_s=PATIENCE_S if resumed else 0.0,
+        )
+
+    async def _end_attempt(self, job: JobRecord, worker: WorkerProcess, ended: Phase) -> None:
+        if ended is Phase.CANCELLED:
+            await self._end(job.batch_request_id, Phase.CANCELLED, protocol.Abandon())
+        elif ended is Phase.FINALIZING:
+            await self._publish(job, worker)
+        else:
+            await worker.ask(protocol.Close())
+            await self._note(self._store.stopped(job.batch_request_id), log_as="job stopped")
+
+    async def _ready_worker(self) -> WorkerProcess:
+        if self._worker is None:
+            self._worker = await WorkerProcess.start()
+            log.info("batch worker started", pid=self._worker.pid)
+        return self._worker
+
+    async def _end_worker(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.end()
+
+    async def _mourn(self, job_id: str, spec: BatchSpec, how: str) -> None:
+        """Note that the worker died under a job, and end the job when it was not the first time."""
+        await self._end_worker()
+        job = await self._note(self._store.worker_died(job_id, how=how), log_as="batch worker died")
+        if job.worker_deaths < WORKER_DEATHS:
+            return
+        error = EmbupError(
+            f"The worker process {how}; so it has ended {job.worker_deaths} times with this batch, the last"
+            f" time after row {job.num_records_processed}.",
+            remedy="Look for the reason in the log of the service and of the kernel (memory?) first.",
+            code="worker_killed",
+        )
+        checkpoint = None if job.checkpoint is None else msgspec.json.decode(job.checkpoint, type=Checkpoint)
+        await self._end(job_id, Phase.FAILED, partial(discard_part_files, spec, checkpoint), error)
+
+    async def _work(self, job: JobRecord, worker: WorkerProcess) -> Phase:
         """Work through the input; FINALIZING at its end, CANCELLED or RUNNING when it stops before."""
         live = self.live
         assert live is not None  # noqa: S101 - set by the one caller
-        clock = AttemptClock(job)
-        more = True
-        while more and not self.stopping and not live.cancelled:
-            due = time.perf_counter() + self._settings.checkpoint_interval_s
-            while more and not self.stopping and not live.cancelled:
-                more = await self._turn(run, live)
-                if time.perf_counter() >= due:
-                    break
-            await self._checkpoint(job.batch_request_id, run, live, clock)
+        halting = asyncio.create_task(live.halt.wait())
+        listening = asyncio.create_task(self._listen(job, worker, live))
+        try:
+            async with self._gate.batch(freeze=worker.freeze, thaw=worker.thaw) as lease:
+                live.lease = lease
+                worker.tell(protocol.Work(self._settings.checkpoint_interval_s))
+                await asyncio.wait({listening, halting}, return_when=asyncio.FIRST_COMPLETED)
+            # The lease is given back first: a frozen worker could not halt.
+            if not listening.done():
+                worker.tell(protocol.Halt(sync=not live.cancelled))
+            more = await listening
+        finally:
+            halting.cancel()
+            listening.cancel()
         if live.cancelled:
             return Phase.CANCELLED
         return Phase.RUNNING if more else Phase.FINALIZING
 
-    async def _turn(self, run: BatchRun, live: LiveJob) -> bool:
-        """Hold the gate for some slices; False when the input is exhausted."""
-        if not self._gate.free_for_batch:
-            live.pause()
-        async with self._gate.batch() as lease:
-            live.go_on()
-            rows = run.rows
-            more = await self._in_thread(partial(_slices, run, lease, self._settings.slice_budget_ms / 1e3))
-            self.rows_total += run.rows - rows
-            return more
+    async def _listen(self, job: JobRecord, worker: WorkerProcess, live: LiveJob) -> bool:
+        """Bring the worker's checkpoints into the database until it stops; give whether rows are left."""
+        clock = AttemptClock(job)
+        while True:
+            reply = await worker.hear()
+            if isinstance(reply, protocol.Failed):
+                raise reply.error()
+            if isinstance(reply, protocol.Synced | protocol.Worked) and reply.checkpoint is not None:
+                await self._checkpoint(job.batch_request_id, reply.checkpoint, live, clock)
+            if isinstance(reply, protocol.Worked):
+                return reply.more
 
-    async def _checkpoint(self, job_id: str, run: BatchRun, live: LiveJob, clock: AttemptClock) -> None:
-        checkpoint = await self._in_thread(run.sync)
-        clock.measure(live, rows=checkpoint.rows, bytes_done=checkpoint.input_offset)
+    async def _checkpoint(
+        self, job_id: str, checkpoint: Checkpoint, live: LiveJob, clock: AttemptClock
+    ) -> None:
+        """Bring into the database what is durable in the files."""
+        self.rows_total += clock.measure(live, rows=checkpoint.rows, bytes_done=checkpoint.bytes_done)
         progress = Progress(
             checkpoint=msgspec.json.encode(checkpoint).decode(),
             num_records_processed=checkpoint.rows,
             failed_rows=checkpoint.failed_rows,
-            bytes_done=checkpoint.input_offset,
+            bytes_done=checkpoint.bytes_done,
             paused_s=live.paused_s,
             pause_count=live.pause_count,
             running_s=clock.running_s,
@@ -289,41 +352,47 @@ class BatchEngine:
         await self._store.progress(job_id, progress)
         self._tell(urgent=False)
 
-    async def _publish(self, job: JobRecord, run: BatchRun) -> None:
+    async def _publish(self, job: JobRecord, worker: WorkerProcess) -> None:
         job = await self._note(self._store.finalizing(job.batch_request_id), log_as="job finalizing")
         if job.phase is not Phase.FINALIZING:  # a cancellation came first
-            await self._end(job.batch_request_id, Phase.CANCELLED, run.abandon)
+            await self._end(job.batch_request_id, Phase.CANCELLED, protocol.Abandon())
             return
-        await self._in_thread(run.publish)
+        await worker.ask(protocol.Publish())
         await self._finish(job.batch_request_id, Phase.COMPLETED)
 
     async def _end(
         self,
         job_id: str,
         phase: Phase,
-        remove: Callable[[], None] | None,
+        remove: Callable[[], None] | protocol.Abandon | None,
         error: Exception | None = None,
     ) -> None:
         """Remove what was written, and note the end: a file that cannot be removed does not keep a job."""
         if remove is not None:
             try:
-                await self._in_thread(remove)
+                if isinstance(remove, protocol.Abandon):
+                    await (await self._ready_worker()).ask(remove)
+                else:
+                    await self._in_thread(remove)
             except (EmbupError, OSError) as refusal:
                 log.warning("a part file stays behind", batch_request_id=job_id, error=str(refusal))
         await self._finish(job_id, phase, error)
 
     async def _finish(self, job_id: str, phase: Phase, error: Exception | None = None) -> None:
         message, line, remedy = None, None, None
+        code = "cancelled" if phase is Phase.CANCELLED else None
         if isinstance(error, EmbupError):
-            message, remedy = error.message, error.remedy
+            message, remedy, code = error.message, error.remedy, error.code
             line = error.line if isinstance(error, BadRowError) else None
         elif isinstance(error, OSError):
             message, remedy = str(error), "Mend what the message names and submit the batch again."
+            code = "internal"
         elif error is not None:
-            message = f"The service met an unexpected error: {type(error).__name__}: {error}"
+            message = f"The service met an unexpected error: {error}"
             remedy = "The service's log says where it happened; please report it."
+            code = "internal"
         await self._note(
-            self._store.finish(job_id, phase, error=message, line=line, remedy=remedy),
+            self._store.finish(job_id, phase, error=message, code=code, line=line, remedy=remedy),
             log_as=f"job {phase.value.lower()}",
         )
 
@@ -348,10 +417,6 @@ class BatchEngine:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _let_go(self, run: BatchRun | None) -> None:
-        if run is not None:
-            await self._in_thread(run.close)
-
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
@@ -359,15 +424,6 @@ class BatchEngine:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
-
-
-def _slices(run: BatchRun, lease: BatchLease, budget_s: float) -> bool:
-    """Work in the worker thread until somebody waits, the budget is spent, or the input is exhausted."""
-    deadline = time.perf_counter() + budget_s
-    while run.step():
-        if lease.contended or time.perf_counter() >= deadline:
-            return True
-    return False
 
 
 def _is_of_the_service(error: Exception) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal
 
 import msgspec
+
+from embup_core.batch import BatchSpec
 
 RequestStatus = Literal["COMPLETED", "IN PROGRESS", "FAILED"]
 OnBadRow = Literal["fail", "nan"]
@@ -46,6 +49,7 @@ class EventKind(StrEnum):
     STARTED = "started"
     RESUMED = "resumed"
     STOPPED = "stopped"
+    WORKER_DIED = "worker_died"
     CANCEL_REQUESTED = "cancel_requested"
     FINALIZING = "finalizing"
     COMPLETED = "completed"
@@ -60,6 +64,23 @@ class JobRequest(msgspec.Struct, frozen=True):
     output_filepath: str
     on_bad_row: OnBadRow = "fail"
     overwrite: bool = False
+    max_bad_rows: float | None = None
+
+    def spec(self) -> BatchSpec:
+        """Say the same in the words of the batch engine.
+
+        Raises
+        ------
+        EmbupError
+            A path that no file can have, or a limit that is none.
+        """
+        return BatchSpec(
+            input_path=Path(self.input_filepath),
+            output_path=Path(self.output_filepath),
+            on_bad_row=self.on_bad_row,
+            overwrite=self.overwrite,
+            max_bad_rows=self.max_bad_rows,
+        )
 
 
 class JobRecord(msgspec.Struct, frozen=True):
@@ -72,6 +93,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     output_filepath: str
     on_bad_row: OnBadRow
     overwrite: bool
+    max_bad_rows: float | None
     num_records_processed: int
     failed_rows: int
     bytes_done: int
@@ -80,6 +102,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     pause_count: int
     running_s: float
     attempts: int
+    worker_deaths: int
     cancel_requested: bool
     model_version: str | None
     submitted_at: datetime
@@ -87,11 +110,19 @@ class JobRecord(msgspec.Struct, frozen=True):
     updated_at: datetime
     finished_at: datetime | None
     error: str | None
+    error_code: str | None
     error_line: int | None
     error_remedy: str | None
     idempotency_key: str | None
     request_digest: str
     checkpoint: str | None
+
+    @property
+    def request(self) -> JobRequest:
+        """What was asked for."""
+        return JobRequest(
+            self.input_filepath, self.output_filepath, self.on_bad_row, self.overwrite, self.max_bad_rows
+        )
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -131,6 +131,10 @@ class JobStore:
         """Note that the service stops and will go on with this job at its next start."""
         return await self.call(JobTables.stopped, batch_request_id)
 
+    async def worker_died(self, batch_request_id: str, *, how: str) -> JobRecord:
+        """Note that the worker ended in the middle of the job, and how."""
+        return await self.call(JobTables.worker_died, batch_request_id, how)
+
     async def finalizing(self, batch_request_id: str) -> JobRecord:
         """Note that the output is about to be published.
 
@@ -144,11 +148,12 @@ class JobStore:
         phase: Phase,
         *,
         error: str | None = None,
+        code: str | None = None,
         line: int | None = None,
         remedy: str | None = None,
     ) -> JobRecord:
         """Note the end: COMPLETED, FAILED or CANCELLED."""
-        return await self.call(JobTables.finish, batch_request_id, phase, error, line, remedy)
+        return await self.call(JobTables.finish, batch_request_id, phase, error, code, line, remedy)
 
     async def request_cancel(self, batch_request_id: str) -> JobRecord:
         """Note that a job is to be cancelled; one that did not start yet is cancelled at once.

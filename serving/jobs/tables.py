@@ -177,6 +177,7 @@ class JobTables:
                 output_filepath=request.output_filepath,
                 on_bad_row=request.on_bad_row,
                 overwrite=request.overwrite,
+                max_bad_rows=request.max_bad_rows,
                 num_records_processed=0,
                 failed_rows=0,
                 bytes_done=0,
@@ -185,6 +186,7 @@ class JobTables:
                 pause_count=0,
                 running_s=0.0,
                 attempts=0,
+                worker_deaths=0,
                 cancel_requested=False,
                 model_version=None,
                 submitted_at=now,
@@ -192,6 +194,7 @@ class JobTables:
                 updated_at=now,
                 finished_at=None,
                 error=None,
+                error_code=None,
                 error_line=None,
                 error_remedy=None,
                 idempotency_key=idempotency_key,
@@ -264,6 +267,14 @@ class JobTables:
             self._add_event(job, EventKind.STOPPED, "the service stops; the job goes on at its next start")
         return job
 
+    def worker_died(self, batch_request_id: str, how: str) -> JobRecord:
+        """Note that the worker ended in the middle of the job."""
+        with self.transaction():
+            before = self.get(batch_request_id)
+            job = self._change(batch_request_id, worker_deaths=before.worker_deaths + 1)
+            self._add_event(job, EventKind.WORKER_DIED, f"the worker process {how}")
+        return job
+
     def finalizing(self, batch_request_id: str) -> JobRecord:
         """Note that the output is about to be published; a job to be cancelled comes back unchanged."""
         with self.transaction():
@@ -279,6 +290,7 @@ class JobTables:
         batch_request_id: str,
         phase: Phase,
         error: str | None,
+        code: str | None,
         line: int | None,
         remedy: str | None,
     ) -> JobRecord:
@@ -288,6 +300,7 @@ class JobTables:
                 batch_request_id,
                 phase=str(phase),
                 error=error,
+                error_code=code,
                 error_line=line,
                 error_remedy=remedy,
                 finished_at=utc_now(),
@@ -312,6 +325,7 @@ class JobTables:
                     batch_request_id,
                     cancel_requested=True,
                     phase=str(Phase.CANCELLED),
+                    error_code="cancelled",
                     finished_at=utc_now(),
                 )
                 self._add_event(job, EventKind.CANCELLED, "cancelled before it started")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import shutil
-from pathlib import Path
+import sys
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -15,12 +14,14 @@ import pytest
 from embup_core.batch import BatchRun, BatchSpec
 from embup_core.errors import OutputError
 from serving.jobs import engine as engine_module
+from serving.jobs import worker_process
 from serving.jobs.model import JobRecord, JobRequest, Phase, Progress
 from serving.services import Services
 from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from embup_core.registry import Registry
 
@@ -52,11 +53,15 @@ def source(tmp_path: Path, rows: Callable[..., Any]) -> Path:
     return path
 
 
-def run(registry: Path, folder: Path, story: Callable[[Services], Awaitable[None]]) -> None:
+def run(registry: Path, folder: Path, story: Callable[[Services], Awaitable[None]], **settings: Any) -> None:
     async def started() -> None:
         services = Services(
             ServingSettings(
-                registry=registry, data=folder, batch_roots=(folder.parent,), checkpoint_interval_s=0.05
+                registry=registry,
+                data=folder,
+                batch_roots=(folder.parent,),
+                checkpoint_interval_s=0.05,
+                **settings,
             )
         )
         async with services.running():
@@ -90,31 +95,93 @@ def test_a_database_that_fails_delays_a_job_and_loses_nothing(
     assert len((tmp_path / "out.txt").read_bytes().splitlines()) == ROWS
 
 
+@pytest.fixture
+def changed_worker(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let workers run some code first: ``changed_worker(code)``."""
+
+    def change(code: str) -> None:
+        start = f"{code}\nfrom serving.jobs.worker import main\nmain()\n"
+        monkeypatch.setattr(worker_process, "COMMAND", (sys.executable, "-c", start))
+
+    return change
+
+
 def test_an_unexpected_error_ends_its_job_and_not_the_next(
-    registry: Registry, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, tmp_path: Path, source: Path, changed_worker: Callable[[str], None]
 ) -> None:
+    changed_worker(
+        """
+from embup_core.upsampler import Upsampler
+answer, calls = Upsampler.upsample, 0
+def broken(*args):
+    global calls
+    calls += 1
+    if calls == 3:
+        raise ZeroDivisionError("of all things")
+    return answer(*args)
+Upsampler.upsample = broken
+"""
+    )
+
     async def story(services: Services) -> None:
-        upsampler = services.model.current()
-        answer, calls = upsampler.upsample, 0
-
-        def broken(*args: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == 20:
-                raise ZeroDivisionError("of all things")
-            return answer(*args)
-
-        monkeypatch.setattr(upsampler, "upsample", broken)
         poisoned = await submit(services, source, tmp_path / "poisoned.txt")
         following = await submit(services, source, tmp_path / "following.txt")
         job = await final(services, poisoned)
-        assert (job.phase, job.attempts) == ("FAILED", 1)
+        assert (job.phase, job.attempts, job.error_code) == ("FAILED", 1, "internal")
         assert "ZeroDivisionError: of all things" in (job.error or "")
         assert job.error_remedy
         assert (await final(services, following)).phase == "COMPLETED"
 
-    run(registry.root, tmp_path / "data", story)
+    # The helper is forked for each job, so that only the worker itself counts beyond a job.
+    run(registry.root, tmp_path / "data", story, batch_processes=1)
     assert not list(tmp_path.glob("poisoned.txt*"))
+
+
+@pytest.mark.parametrize("dying", ["worker", "helper"])
+def test_a_job_that_kills_its_worker_three_times_fails_and_the_next_completes(
+    registry: Registry, tmp_path: Path, source: Path, changed_worker: Callable[[str], None], dying: str
+) -> None:
+    changed_worker(
+        f"""
+import multiprocessing, os, signal
+from pathlib import Path
+from embup_core.batch import answering
+answer, first, dying = answering.BlockAnswerer.answer, os.getpid(), {dying!r}
+def deadly(self, block, out):
+    helper = os.getpid() != first
+    poison = b"0.12345678," in block.text
+    if poison and helper == (dying == "helper"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer(self, block, out)
+answering.BlockAnswerer.answer = deadly
+"""
+    )
+    poison = tmp_path / "poison.txt"
+    lines = source.read_text().splitlines(keepends=True)
+    poison.write_text("".join(lines[:1000]) + ",".join(["0.12345678"] * 32) + "\n" + "".join(lines) * 3)
+
+    async def story(services: Services) -> None:
+        poisoned = await submit(services, poison, tmp_path / "poisoned.txt")
+        following = await submit(services, source, tmp_path / "following.txt")
+        job = await final(services, poisoned)
+        assert (job.phase, job.error_code, job.worker_deaths, job.attempts) == (
+            "FAILED",
+            "worker_killed",
+            3,
+            3,
+        )
+        assert job.error_remedy
+        assert (await final(services, following)).phase == "COMPLETED"
+        assert services.engine.failure is None
+
+    # One process answers all blocks, or two share them: whoever is to die meets the poison some time.
+    if dying == "worker":
+        run(registry.root, tmp_path / "data", story, batch_processes=1)
+    else:
+        poison.write_text(poison.read_text() + (",".join(["0.12345678"] * 32) + "\n") * 1000)
+        run(registry.root, tmp_path / "data", story, batch_processes=2)
+    assert not list(tmp_path.glob("poisoned.txt*"))
+    assert len((tmp_path / "following.txt").read_bytes().splitlines()) == ROWS
 
 
 def test_a_decoder_that_is_gone_fails_the_job_that_started_with_it(
@@ -176,23 +243,27 @@ def test_a_history_that_cannot_be_written_stops_no_batch(
 
 
 @pytest.fixture
-def stuck(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Files whose folder takes no change: neither their removal nor a move into place."""
-    paths: list[Path] = []
+def stuck(changed_worker: Callable[[str], None]) -> Callable[[Path], None]:
+    """Let a file's folder take no change: neither its removal nor a move into place."""
 
-    def refuse(name: str) -> None:
-        change = getattr(Path, name)
+    def stick(stuck: Path) -> None:
+        changed_worker(
+            f"""
+import errno
+from pathlib import Path
+def refuse(name):
+    change = getattr(Path, name)
+    def refusing(path, *args, **options):
+        if path == Path({str(stuck)!r}):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return change(path, *args, **options)
+    setattr(Path, name, refusing)
+refuse("unlink")
+refuse("replace")
+"""
+        )
 
-        def refusing(path: Path, *args: Any, **options: Any) -> Any:
-            if path in paths:
-                raise OSError(errno.EROFS, "Read-only file system")
-            return change(path, *args, **options)
-
-        monkeypatch.setattr(Path, name, refusing)
-
-    refuse("unlink")
-    refuse("replace")
-    return paths
+    return stick
 
 
 async def submit_to_overwrite(services: Services, source: Path, target: Path) -> str:
@@ -207,10 +278,10 @@ async def submit_to_overwrite(services: Services, source: Path, target: Path) ->
 
 
 def test_a_part_file_that_cannot_be_removed_keeps_no_other_job_waiting(
-    registry: Registry, tmp_path: Path, source: Path, stuck: list[Path]
+    registry: Registry, tmp_path: Path, source: Path, stuck: Callable[[Path], None]
 ) -> None:
     """The folder becomes read-only while the first job is being published."""
-    stuck.append(tmp_path / "stuck.txt.part")
+    stuck(tmp_path / "stuck.txt.part")
 
     async def story(services: Services) -> None:
         first = await submit_to_overwrite(services, source, tmp_path / "stuck.txt")
@@ -225,10 +296,10 @@ def test_a_part_file_that_cannot_be_removed_keeps_no_other_job_waiting(
 
 
 def test_a_cancelled_job_whose_part_file_cannot_be_removed_is_cancelled(
-    registry: Registry, tmp_path: Path, source: Path, stuck: list[Path]
+    registry: Registry, tmp_path: Path, source: Path, stuck: Callable[[Path], None]
 ) -> None:
     source.write_text(source.read_text() * 5)
-    stuck.append(tmp_path / "stuck.txt.part")
+    stuck(tmp_path / "stuck.txt.part")
 
     async def story(services: Services) -> None:
         job_id = await submit(services, source, tmp_path / "stuck.txt")

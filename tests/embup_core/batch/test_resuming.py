@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 BAD_ROWS = {1: "", 64: "x", 65: "0", 500: "1,2,3", 1025: "nan"}
 
 
-def whole_files(spec: BatchSpec, upsampler: Any) -> tuple[bytes, bytes]:
+def whole_files(spec: BatchSpec, upsampler: Any, chunk_rows: int = 128) -> tuple[bytes, bytes]:
     """Output and report of a run that nothing cut off."""
     whole = replace(spec, output_path=spec.output_path.with_name("whole.txt"))
-    run_to_completion(BatchRun(whole, upsampler))
+    run_to_completion(BatchRun(whole, upsampler, chunk_rows=chunk_rows))
     return whole.output_path.read_bytes(), whole.errors_path.read_bytes()
 
 
@@ -43,20 +43,21 @@ def steps(run: BatchRun, count: int) -> None:
         assert run.step()
 
 
-@pytest.mark.parametrize("steps_before", [0, 1, 7, 15])
+@pytest.mark.parametrize("helpers", [0, 1, 3])
+@pytest.mark.parametrize("steps_before", [0, 1, 3])
 @pytest.mark.parametrize("steps_lost", [0, 1])
 def test_the_resumed_output_is_byte_identical(
-    write_rows: WriteRows, random_map: RandomMapUpsampler, steps_before: int, steps_lost: int
+    write_rows: WriteRows, random_map: RandomMapUpsampler, steps_before: int, steps_lost: int, helpers: int
 ) -> None:
-    """1025 rows: the last chunk has one row, whichever run reaches it."""
+    """1025 rows: the last chunk has one row, whichever run and whichever process reaches it."""
     spec = write_rows(1025, BAD_ROWS, on_bad_row="nan")
-    expected = whole_files(spec, random_map)
-    run = BatchRun(spec, random_map)
+    expected = whole_files(spec, random_map, chunk_rows=64)
+    run = BatchRun(spec, random_map, chunk_rows=64, helpers=helpers)
     steps(run, steps_before)
     checkpoint = run.sync()
     steps(run, steps_lost)
     run.close()
-    resumed = BatchRun(spec, random_map, checkpoint=checkpoint, chunk_rows=5)
+    resumed = BatchRun(spec, random_map, checkpoint=checkpoint, chunk_rows=5, helpers=helpers)
     assert (resumed.rows, resumed.bytes_done) == (checkpoint.rows, checkpoint.input_offset)
     run_to_completion(resumed)
     assert published_files(spec) == expected

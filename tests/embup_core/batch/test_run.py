@@ -63,7 +63,7 @@ def test_a_real_decoder_answers_with_unit_rows(tmp_path: Path, upsampler: Upsamp
 
 def test_the_decoder_never_sees_one_row(write_rows: WriteRows, random_map: RandomMapUpsampler) -> None:
     """A one-row product differs in its last bits from the same row in a larger one."""
-    run_to_completion(BatchRun(write_rows(33), random_map))
+    run_to_completion(BatchRun(write_rows(33), random_map, chunk_rows=16))
     assert random_map.row_counts == [16, 16, 2]
 
 
@@ -260,7 +260,7 @@ def test_two_live_runs_cannot_share_an_output(write_rows: WriteRows, random_map:
 
 
 def test_a_checkpoint_is_plain_json(write_rows: WriteRows, random_map: RandomMapUpsampler) -> None:
-    with BatchRun(write_rows(100, {2: "x"}, on_bad_row="nan"), random_map) as run:
+    with BatchRun(write_rows(100, {2: "x"}, on_bad_row="nan"), random_map, chunk_rows=16) as run:
         run.step()
         checkpoint = run.sync()
     assert Checkpoint.from_json(json.loads(json.dumps(checkpoint.to_json()))) == checkpoint

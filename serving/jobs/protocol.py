@@ -1,0 +1,174 @@
+"""What the service and its batch worker say to each other: JSON, one message a line, over a socket pair.
+
+The service sends one command and waits for its answer; while the worker works, it may send `Halt`. The worker
+answers each command once, `Work` with any number of `Synced` before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from embup_core import errors
+from embup_core.batch import Checkpoint
+from serving.jobs.model import JobRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Open(msgspec.Struct, frozen=True, tag="open"):
+    """Begin a batch, or go on with it. Answered by `Opened`.
+
+    Attributes
+    ----------
+    registry, model_version
+        Which decoder; kept for the next batch.
+    request, checkpoint
+        What to do, and where to go on.
+    chunk_rows, helpers, patience_s
+        As in `BatchRun`.
+    """
+
+    registry: str
+    model_version: str
+    request: JobRequest
+    checkpoint: Checkpoint | None
+    chunk_rows: int
+    helpers: int
+    patience_s: float
+
+
+class Work(msgspec.Struct, frozen=True, tag="work"):
+    """Answer rows until none is left, or until `Halt`. Answered by `Worked`."""
+
+    checkpoint_interval_s: float
+
+
+class Halt(msgspec.Struct, frozen=True, tag="halt"):
+    """Stop working at the next block's edge; without meaning for a worker that does not work.
+
+    Attributes
+    ----------
+    sync
+        Whether what was written is to be made durable first.
+    """
+
+    sync: bool
+
+
+class Publish(msgspec.Struct, frozen=True, tag="publish"):
+    """Put the output in place. Answered by `Done`."""
+
+
+class Close(msgspec.Struct, frozen=True, tag="close"):
+    """Let go of the files; the part files stay. Answered by `Done`."""
+
+
+class Abandon(msgspec.Struct, frozen=True, tag="abandon"):
+    """Remove the part files and let go. Answered by `Done`."""
+
+
+Command = Open | Work | Halt | Publish | Close | Abandon
+
+
+class Opened(msgspec.Struct, frozen=True, tag="opened"):
+    """The batch is open."""
+
+    rows: int
+    bytes_total: int
+
+
+class Synced(msgspec.Struct, frozen=True, tag="synced"):
+    """A checkpoint is durable in the files."""
+
+    checkpoint: Checkpoint
+
+
+class Worked(msgspec.Struct, frozen=True, tag="worked"):
+    """The work has come to a stop.
+
+    Attributes
+    ----------
+    more
+        Whether rows are left.
+    checkpoint
+        What is durable now; None where `Halt` asked for none.
+    """
+
+    more: bool
+    checkpoint: Checkpoint | None
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The command was carried out."""
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """The command could not be carried out: an error as plain values.
+
+    Attributes
+    ----------
+    kind
+        Name of the class in `embup_core.errors`, or of any other error.
+    message, remedy, code
+        As in `EmbupError`; the code is empty for other errors.
+    line
+        Of a `BadRowError`.
+    """
+
+    kind: str
+    message: str
+    remedy: str
+    code: str
+    line: int | None
+
+    @classmethod
+    def of(cls, error: Exception) -> Failed:
+        """Put an error into words."""
+        if not isinstance(error, errors.EmbupError):
+            return cls(type(error).__name__, str(error), "", "", None)
+        line = error.line if isinstance(error, errors.BadRowError) else None
+        return cls(type(error).__name__, error.message, error.remedy, error.code, line)
+
+    def error(self) -> Exception:
+        """Make the error again; one that is none of ours becomes an `UnexpectedError`."""
+        known: Mapping[str, Any] = vars(errors)
+        found = known.get(self.kind)
+        if not self.code or not isinstance(found, type) or not issubclass(found, errors.EmbupError):
+            return UnexpectedError(f"{self.kind}: {self.message}")
+        if issubclass(found, errors.BadRowError):
+            error: errors.EmbupError = found(self.line or 0, "", remedy=self.remedy, code=self.code)
+            error.message = self.message
+            return error
+        return found(self.message, remedy=self.remedy, code=self.code)
+
+
+Reply = Opened | Synced | Worked | Done | Failed
+
+
+class UnexpectedError(Exception):
+    """An error in the worker that nobody foresaw; its own text is in the service's log."""
+
+
+_ENCODER = msgspec.json.Encoder()
+_COMMANDS = msgspec.json.Decoder(Command)
+_REPLIES = msgspec.json.Decoder(Reply)
+
+
+def encode(message: Command | Reply) -> bytes:
+    """Return a message as one line."""
+    return _ENCODER.encode(message) + b"\n"
+
+
+def decode_command(line: bytes) -> Command:
+    """Read a command."""
+    command: Command = _COMMANDS.decode(line)
+    return command
+
+
+def decode_reply(line: bytes) -> Reply:
+    """Read an answer."""
+    reply: Reply = _REPLIES.decode(line)
+    return reply

@@ -1,0 +1,144 @@
+"""The worker as the service sees it: started, told what to do, frozen and thawed, and mourned.
+
+See `serving.jobs.worker` for what runs in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from serving.jobs import protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COMMAND: Final = (sys.executable, "-m", "serving.jobs.worker")
+LONGEST_LINE_BYTES: Final = 1 << 20
+# Read by the libraries when they are loaded: one thread each, so that the worker can fork its helpers.
+ONE_THREAD: Final[Mapping[str, str]] = dict.fromkeys(
+    ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+)
+
+
+class WorkerDiedError(Exception):
+    """The worker process ended although nobody told it to."""
+
+
+class WorkerProcess:
+    """One worker process.
+
+    `freeze` and `thaw` stop and continue it with its helpers, wherever they are, at once.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
+        self._process = process
+        self._connection = connection
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+        self._frozen = False
+        self._ended = False
+
+    @classmethod
+    async def start(cls) -> WorkerProcess:
+        """Start a worker, from the main thread: the kernel ends it when the thread that started it ends."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # Not through the event loop, which would be woken by each stop of the child.
+            process = subprocess.Popen(  # noqa: ASYNC220, S603 - returns when the child is there; our own words
+                [*COMMAND, str(theirs.fileno()), str(os.getpid())],
+                env=os.environ | ONE_THREAD,
+                pass_fds=[theirs.fileno()],
+                process_group=0,
+                stdin=subprocess.DEVNULL,
+            )
+        worker = cls(process, ours)
+        worker._reader, worker._writer = await asyncio.open_connection(sock=ours, limit=LONGEST_LINE_BYTES)
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """The process id; also the id of the group that its helpers are in."""
+        return self._process.pid
+
+    def freeze(self) -> None:
+        """Stop the worker and its helpers in the middle of whatever they do."""
+        self._frozen = True
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._frozen = False
+        self._signal(signal.SIGCONT)
+
+    def tell(self, command: protocol.Command) -> None:
+        """Send a command."""
+        self._writer.write(protocol.encode(command))
+
+    async def hear(self) -> protocol.Reply:
+        """Wait for an answer, whichever it is.
+
+        Raises
+        ------
+        WorkerDiedError
+            The worker is gone.
+        """
+        try:
+            line = await self._reader.readline()
+        except ConnectionError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise WorkerDiedError(await self._bury())
+        return protocol.decode_reply(line)
+
+    async def ask(self, command: protocol.Command) -> protocol.Reply:
+        """Send a command and wait for its answer.
+
+        Raises
+        ------
+        WorkerDiedError
+            The worker is gone.
+        Exception
+            What went wrong in the worker.
+        """
+        self.tell(command)
+        reply = await self.hear()
+        if isinstance(reply, protocol.Failed):
+            raise reply.error()
+        return reply
+
+    async def end(self) -> None:
+        """Let the worker end: at once if it has nothing to do; again is harmless."""
+        if self._ended:
+            return
+        self.kill()
+        await self._bury()
+
+    def kill(self) -> None:
+        """End it wherever it is. What it has made durable stays."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The id is not given to another process before this one is buried.
+        if not self._ended:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    async def _bury(self) -> str:
+        """Wait for the end and say how it came."""
+        loop = asyncio.get_running_loop()
+        self._signal(signal.SIGKILL)  # its helpers, and itself if it only hung up
+        code = await loop.run_in_executor(None, self._process.wait)
+        self._ended = True
+        self._writer.close()
+        if code >= 0:
+            return f"ended with exit code {code}"
+        with suppress(ValueError):
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"was killed by signal {-code}"
