@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,11 +26,9 @@ def submit(
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Where the service writes the result.")],
     *,
     url: options.Url = options.URL,
-    on_bad_row: Annotated[
-        Literal["fail", "nan"],
-        typer.Option("--on-bad-row", help="Stop at a bad row, or write a line of nan for it and go on."),
-    ] = "fail",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    on_bad_row: options.OnBadRow = "fail",
+    max_bad_rows: options.MaxBadRows = None,
+    overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
     """Submit a batch to a service.
@@ -43,6 +41,7 @@ def submit(
         "input_filepath": str(input_path.absolute()),
         "output_filepath": str(output_path.absolute()),
         "on_bad_row": on_bad_row,
+        "max_bad_rows": max_bad_rows,
         "overwrite": overwrite,
     }
     with ServiceClient(url) as service:

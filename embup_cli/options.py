@@ -1,7 +1,7 @@
 """Options that several commands share, worded once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,3 +19,16 @@ Data = Annotated[
 Url = Annotated[str, typer.Option("--url", envvar="EMBUP_SERVICE_URL", help="Address of a running service.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="What `embup submit` printed.")]
+OnBadRow = Annotated[
+    Literal["fail", "nan"],
+    typer.Option("--on-bad-row", help="Stop at a bad row, or write a row of nan for it and go on."),
+]
+MaxBadRows = Annotated[
+    float | None,
+    typer.Option(
+        "--max-bad-rows",
+        metavar="N",
+        help="With nan: fail when more rows are bad. 100 is a count, 0.01 a share of all rows.",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")]

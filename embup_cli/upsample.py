@@ -1,8 +1,9 @@
 """`embup upsample`: the batch engine on one file, without a service."""
 
+import os
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -19,28 +20,34 @@ def upsample(
     *,
     registry: options.Registry = options.REGISTRY,
     version: Annotated[str | None, typer.Option("--model", help="Version, if not the latest.")] = None,
-    on_bad_row: Annotated[
-        Literal["fail", "nan"],
-        typer.Option("--on-bad-row", help="Stop at a bad row, or write a line of nan for it and go on."),
-    ] = "fail",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")] = False,
+    on_bad_row: options.OnBadRow = "fail",
+    max_bad_rows: options.MaxBadRows = None,
+    overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
     """Upsample a text file, without a service.
 
     The file may be of any length. OUT appears whole or not at all.
     """
-    from threadpoolctl import threadpool_limits
+    from embup_core.processes import ONE_MATH_THREAD, usable_cores
 
+    os.environ.update(ONE_MATH_THREAD)  # before the libraries are loaded, which start their threads at once
     from embup_core.batch import BatchRun, BatchSpec, check_request, run_to_completion
     from embup_core.registry import Registry
 
-    spec = BatchSpec(input_path.resolve(), output_path.resolve(), on_bad_row=on_bad_row, overwrite=overwrite)
+    spec = BatchSpec(
+        input_path.resolve(),
+        output_path.resolve(),
+        on_bad_row=on_bad_row,
+        overwrite=overwrite,
+        max_bad_rows=max_bad_rows,
+    )
     upsampler = Registry(registry).load(version)
     check_request(spec, dims=upsampler.input_dims)
     started_s = time.monotonic()
-    with threadpool_limits(1), progress("upsampling") as bar:
-        run = BatchRun(spec, upsampler)
+    # Before the progress bar: its thread must not be there when helpers are forked.
+    run = BatchRun(spec, upsampler, helpers=usable_cores() - 1)
+    with progress("upsampling") as bar:
         run_to_completion(
             run,
             on_progress=lambda at: bar.update(at.bytes_done, at.bytes_total, f"{at.rows} rows"),

@@ -8,7 +8,15 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ONE_MATH_THREAD: Final[Mapping[str, str]] = dict.fromkeys(
+    ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+)
+"""Environment of a process that forks helpers: the libraries read it when they are loaded."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _NICEST: Final = 19

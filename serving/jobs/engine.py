@@ -54,6 +54,7 @@ T = TypeVar("T")
 
 RETRY_S = 5.0  # after the database or the registry failed: long enough for a disk to be cleared
 WORKER_DEATHS = 3  # of one job, after which it is the job's fault
+PAUSE_NOTE_S = 1.0
 PATIENCE_S = 10.0  # for an earlier worker of the job, which the kernel may still be busy with
 
 
@@ -306,7 +307,9 @@ class BatchEngine:
         live = self.live
         assert live is not None  # noqa: S101 - set by the one caller
         halting = asyncio.create_task(live.halt.wait())
-        listening = asyncio.create_task(self._listen(job, worker, live))
+        clock = AttemptClock(job)
+        listening = asyncio.create_task(self._listen(job, worker, live, clock))
+        noting = asyncio.create_task(self._note_pauses(job.batch_request_id, live, clock))
         try:
             async with self._gate.batch(freeze=worker.freeze, thaw=worker.thaw) as lease:
                 live.lease = lease
@@ -317,15 +320,16 @@ class BatchEngine:
                 worker.tell(protocol.Halt(sync=not live.cancelled))
             more = await listening
         finally:
-            halting.cancel()
-            listening.cancel()
+            for task in (halting, listening, noting):
+                task.cancel()
         if live.cancelled:
             return Phase.CANCELLED
         return Phase.RUNNING if more else Phase.FINALIZING
 
-    async def _listen(self, job: JobRecord, worker: WorkerProcess, live: LiveJob) -> bool:
+    async def _listen(
+        self, job: JobRecord, worker: WorkerProcess, live: LiveJob, clock: AttemptClock
+    ) -> bool:
         """Bring the worker's checkpoints into the database until it stops; give whether rows are left."""
-        clock = AttemptClock(job)
         while True:
             reply = await worker.hear()
             if isinstance(reply, protocol.Failed):
@@ -334,6 +338,22 @@ class BatchEngine:
                 await self._checkpoint(job.batch_request_id, reply.checkpoint, live, clock)
             if isinstance(reply, protocol.Worked):
                 return reply.more
+
+    async def _note_pauses(self, job_id: str, live: LiveJob, clock: AttemptClock) -> None:
+        """Bring a long pause into the database while it lasts: a frozen worker makes no checkpoint."""
+        while True:
+            await asyncio.sleep(PAUSE_NOTE_S)
+            if live.paused:
+                try:
+                    await self._store.pauses(
+                        job_id,
+                        paused_s=live.paused_s,
+                        pause_count=live.pause_count,
+                        running_s=clock.running_s,
+                    )
+                except duckdb.Error as error:  # the next checkpoint says what it means for the batch
+                    log.warning("a pause could not be noted", batch_request_id=job_id, error=str(error))
+                self._tell(urgent=False)
 
     async def _checkpoint(
         self, job_id: str, checkpoint: Checkpoint, live: LiveJob, clock: AttemptClock
@@ -376,6 +396,9 @@ class BatchEngine:
                     await self._in_thread(remove)
             except (EmbupError, OSError) as refusal:
                 log.warning("a part file stays behind", batch_request_id=job_id, error=str(refusal))
+            except WorkerDiedError as death:
+                await self._end_worker()
+                log.warning("a part file may stay behind", batch_request_id=job_id, error=f"worker {death}")
         await self._finish(job_id, phase, error)
 
     async def _finish(self, job_id: str, phase: Phase, error: Exception | None = None) -> None:

@@ -127,6 +127,12 @@ class JobStore:
         """Note a checkpoint that is already durable in the files."""
         return await self.call(JobTables.progress, batch_request_id, progress)
 
+    async def pauses(
+        self, batch_request_id: str, *, paused_s: float, pause_count: int, running_s: float
+    ) -> JobRecord:
+        """Note how long a job has stood still so far."""
+        return await self.call(JobTables.pauses, batch_request_id, paused_s, pause_count, running_s)
+
     async def stopped(self, batch_request_id: str) -> JobRecord:
         """Note that the service stops and will go on with this job at its next start."""
         return await self.call(JobTables.stopped, batch_request_id)

@@ -260,6 +260,13 @@ class JobTables:
         with self.transaction():
             return self._change(batch_request_id, **msgspec.structs.asdict(progress))
 
+    def pauses(self, batch_request_id: str, paused_s: float, pause_count: int, running_s: float) -> JobRecord:
+        """Note how long a job has stood still so far."""
+        with self.transaction():
+            return self._change(
+                batch_request_id, paused_s=paused_s, pause_count=pause_count, running_s=running_s
+            )
+
     def stopped(self, batch_request_id: str) -> JobRecord:
         """Note that the service stops in the middle of the job."""
         with self.transaction():

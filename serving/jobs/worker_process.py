@@ -12,19 +12,14 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from embup_core.processes import ONE_MATH_THREAD
 from serving.jobs import protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-COMMAND: Final = (sys.executable, "-m", "serving.jobs.worker")
+# -P: a module of that name in the folder where the service was started is not meant.
+COMMAND: Final = (sys.executable, "-P", "-m", "serving.jobs.worker")
 LONGEST_LINE_BYTES: Final = 1 << 20
-# Read by the libraries when they are loaded: one thread each, so that the worker can fork its helpers.
-ONE_THREAD: Final[Mapping[str, str]] = dict.fromkeys(
-    ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"
-)
 
 
 class WorkerDiedError(Exception):
@@ -53,7 +48,7 @@ class WorkerProcess:
             # Not through the event loop, which would be woken by each stop of the child.
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - returns when the child is there; our own words
                 [*COMMAND, str(theirs.fileno()), str(os.getpid())],
-                env=os.environ | ONE_THREAD,
+                env=os.environ | ONE_MATH_THREAD,
                 pass_fds=[theirs.fileno()],
                 process_group=0,
                 stdin=subprocess.DEVNULL,

@@ -114,7 +114,8 @@ def test_every_line_of_a_batch_is_the_realtime_answer_to_that_line(
     assert decoded.shape == (ROWS, 1536)
     for i in range(0, ROWS, 10):
         answer = service.post("/v1/upsample", json={"embedding": embeddings[i]}).json()["embedding"]
-        np.testing.assert_allclose(decoded[i], answer, rtol=0, atol=1e-6)
+        # A product of one row rounds otherwise than one of 128, in float32 and over some thousand sums.
+        np.testing.assert_allclose(decoded[i], answer, rtol=0, atol=3e-6)
 
 
 def test_rows_are_unit_after_the_way_through_text(decoded: np.ndarray[Any, Any]) -> None:

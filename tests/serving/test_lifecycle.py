@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import duckdb
 import httpx
 import msgspec
 import numpy as np
+import psutil
 import pytest
 from threadpoolctl import threadpool_limits
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from embup_core.upsampler import Upsampler
 
 ROWS = 6_000
+HALF_A_REQUEST = (
+    b"POST /v1/upsample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+)
 
 
 def digest(path: Path) -> str:
@@ -418,3 +423,42 @@ def test_memory_does_not_grow_with_the_file(serve: Callable[..., Any]) -> None:
     final = service.final(job)
     assert (final["status"], final["num_records_processed"]) == ("COMPLETED", 20_000)
     assert peak_mb() - before < 24  # the output has 369 MB
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["working", "frozen"])
+def test_no_worker_outlives_its_service(serve: Callable[..., Any], *, frozen: bool) -> None:
+    """Killed without a word, in the middle of the work or while a realtime request holds the gate."""
+    service = serve(realtime_deadline_s=30, batch_processes=2)
+    job = service.submit(service.write_input("in.txt", 30_000), service.data / "out.txt")
+    part = service.data / "out.txt.part"
+    service.until(lambda: part.exists() and part.stat().st_size > 0)
+    family = psutil.Process(service.process.pid).children(recursive=True)
+    assert len(family) == 2
+    with socket.create_connection(("127.0.0.1", service.port)) as begun:
+        if frozen:
+            begun.sendall(HALF_A_REQUEST)
+            service.until(lambda: service.status(job)["phase"] == "PAUSED")
+            service.until(lambda: all(process.status() == psutil.STATUS_STOPPED for process in family))
+        service.end(signal.SIGKILL)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+
+
+def test_a_pause_is_seen_by_who_asks_the_history(serve: Callable[..., Any]) -> None:
+    service = serve(realtime_deadline_s=30, checkpoint_interval_s=0.1)
+    job = service.submit(service.write_input("in.txt", 30_000), service.data / "out.txt")
+    service.until(lambda: service.status(job)["num_records_processed"])
+    with socket.create_connection(("127.0.0.1", service.port)) as begun:
+        begun.sendall(HALF_A_REQUEST)
+
+        def seconds_paused() -> float:
+            with duckdb.connect() as connection:
+                found = connection.execute(
+                    "SELECT paused_s FROM read_parquet(?)", [str(service.data / "history" / "jobs.parquet")]
+                ).fetchall()
+            return float(found[0][0])
+
+        service.until(lambda: seconds_paused() > 2)
+        assert service.status(job)["phase"] == "PAUSED"
+    service.http.post(f"/v1/batches/{job}/cancel")
+    assert service.final(job)["phase"] == "CANCELLED"
