@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from embup_cli import batches, demo, evaluate, models, serve, train, upsample
+from embup_cli import batches, demo, evaluate, models, serve, sql, train, upsample
 from embup_cli.failures import PlainErrors
 
 app = typer.Typer(
@@ -57,6 +57,7 @@ app.command("status")(batches.status)
 app.command("watch")(batches.watch)
 app.command("cancel")(batches.cancel)
 app.command("list")(batches.list_batches)
+app.command("sql")(sql.sql)
 app.command("demo")(demo.demo)
 
 if __name__ == "__main__":

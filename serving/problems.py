@@ -301,8 +301,10 @@ def exception_handlers() -> ExceptionHandlersMap:
     return handlers
 
 
-def require_json(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def require_json(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Refuse a body that does not say it is JSON: any web page may post text/plain to a local service.
+
+    Asynchronous although it waits for nothing: Litestar takes any other guard to a thread and back.
 
     Raises
     ------

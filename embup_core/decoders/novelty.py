@@ -96,7 +96,8 @@ class Novelty:
         """
         constant, unexplained, distance = self.weights.astype(np.float32)
         score = constant + unexplained * (1 - np.vecdot(mean, mean)) + distance * nearest
-        novelty: NDArray[np.float32] = 1 / (1 + np.exp(-np.clip(score, -_SATURATED, _SATURATED)))
+        score = np.minimum(np.maximum(score, -_SATURATED), _SATURATED)
+        novelty: NDArray[np.float32] = 1 / (1 + np.exp(-score))
         return novelty
 
     def reach(self, novelty: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -109,7 +109,8 @@ class Uncertainty:
             float32, shape (n,).
         """
         known, new = self.row.astype(np.float32)
-        confident: NDArray[np.float32] = np.clip(1 - (1 - explained) * (known + new * novelty), 0, 1)
+        known_share = 1 - (1 - explained) * (known + new * novelty)
+        confident: NDArray[np.float32] = np.minimum(np.maximum(known_share, 0), 1)
         return confident
 
     def cosine_standard_error(

@@ -1,65 +1,56 @@
-"""What people query: copies of the job tables that any process may open while the service runs.
+"""When the history is published: at once after a change of state, at most once a second on progress.
 
 The job database itself cannot be opened by anyone else while the service holds it, not even for reading. So
-the tables are published beside it by rename, as Parquet and as a DuckDB file that older clients read too.
+copies of its tables are published beside it; `serving.jobs.snapshots` makes them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 import structlog
 
-from serving.jobs.model import Phase
+from serving.jobs.snapshots import Snapshots, export_changes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from serving.jobs.store import JobStore
-    from serving.jobs.tables import JobTables
 
 log = structlog.get_logger("embup.serving.history")
 
-PROGRESS_INTERVAL_S = 1.0
-MAX_SHARE = 0.05  # of the store's time that progress snapshots may take once the history is long
-STORAGE_VERSION = "v1.0.0"
+T = TypeVar("T")
 
-_STATUS = " ".join(f"WHEN '{phase}' THEN '{phase.request_status}'" for phase in Phase)
-JOBS_QUERY = f"""
-SELECT batch_request_id,
-       CASE phase {_STATUS} END AS status,
-       phase, input_filepath, output_filepath, num_records_processed, failed_rows, bytes_done, bytes_total,
-       CASE WHEN running_s > 0 THEN num_records_processed / running_s END AS rows_per_second,
-       running_s, paused_s, pause_count, attempts, on_bad_row, overwrite, model_version, idempotency_key,
-       submitted_at, started_at, updated_at, finished_at, error, error_line, error_remedy
-FROM batch_jobs ORDER BY sequence
-"""  # noqa: S608 - words of our own
-EVENTS_QUERY = """
-SELECT event_id, batch_request_id, occurred_at, kind, phase, num_records_processed, message
-FROM batch_events ORDER BY event_id
-"""
+PROGRESS_INTERVAL_S = 1.0
+RETRY_S = 5.0  # after the folder could not be written
+REST = 3.0  # times as long as a publication took: even changes without end take a quarter of one core at most
 
 
 class HistoryPublisher:
-    """Publishes snapshots: at once after a state change, at most once a second on progress.
+    """Publishes snapshots while `run` runs.
 
     Parameters
     ----------
     store
         The job store whose tables are published.
     folder
-        Gets `jobs.parquet`, `events.parquet` and `history.duckdb`.
+        Gets `history.duckdb`, `jobs.parquet` and `events.parquet`.
     """
 
     def __init__(self, store: JobStore, folder: Path) -> None:
         self._store = store
-        self._folder = folder
+        self._snapshots = Snapshots(folder)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="history")
         self._changed = asyncio.Event()
         self._urgent = asyncio.Event()
-        self._closing = False
+        self._closing = asyncio.Event()
+        self._failing = False
 
     def note_progress(self) -> None:
         """Ask for a snapshot when one is due again."""
@@ -71,55 +62,66 @@ class HistoryPublisher:
         self._urgent.set()
 
     async def run(self) -> None:
-        """Publish until `close` is called, and one last time then."""
-        while not self._closing:
-            await self._changed.wait()
-            self._changed.clear()
-            self._urgent.clear()
-            started = time.perf_counter()
-            try:
-                await self.publish()
-            except (OSError, duckdb.IOException) as error:
-                reason = str(error).partition("\n")[0]
-                log.error("the history could not be published", error=reason)  # noqa: TRY400 - the disk's fault
-            except Exception:
-                # History is a copy: the service goes on without a fresh one, until the next change.
-                log.exception("the history could not be published")
-            pause_s = max(PROGRESS_INTERVAL_S, (time.perf_counter() - started) / MAX_SHARE)
-            try:
-                async with asyncio.timeout(pause_s):
-                    await self._urgent.wait()
-            except TimeoutError:
-                pass
+        """Publish until `close` is called, and what is left then."""
+        try:
+            while not self._closing.is_set():
+                await self._changed.wait()
+                await self._publish_and_rest()
+            if self._changed.is_set():
+                await self._publish_and_rest()
+        finally:
+            await self._in_thread(self._snapshots.close)
+            self._thread.shutdown()
 
     def close(self) -> None:
         """Let `run` publish what is left and return."""
-        self._closing = True
+        self._closing.set()
         self.note_change()
 
     async def publish(self) -> None:
-        """Write all three files now."""
-        await self._store.call(_publish, self._folder)
+        """Publish what is in the store now."""
+        changes = await self._in_thread(self._snapshots.begin)
+        await self._store.call(export_changes, changes)
+        await self._in_thread(lambda: self._snapshots.publish(changes))
+
+    async def _publish_and_rest(self) -> None:
+        self._changed.clear()
+        self._urgent.clear()
+        started = time.perf_counter()
+        interval_s = PROGRESS_INTERVAL_S
+        try:
+            await self.publish()
+        except Exception as error:  # noqa: BLE001 - a copy is missing: the service goes on, and tries again
+            self._changed.set()
+            interval_s = RETRY_S
+            self._tell(error)
+        else:
+            if self._failing:
+                log.info("the history is published again")
+            self._failing = False
+        took_s = time.perf_counter() - started
+        await _wait(self._closing, min(REST * took_s, interval_s))
+        if not self._closing.is_set():
+            await _wait(self._urgent, interval_s - (time.perf_counter() - started))
+
+    def _tell(self, error: Exception) -> None:
+        """Log the first of failures that follow each other."""
+        if not self._failing:
+            reason = str(error).partition("\n")[0]
+            fault_of_the_disk = isinstance(error, OSError | duckdb.Error)
+            log.error(
+                "the history could not be published; trying again",
+                error=reason,
+                retry_s=RETRY_S,
+                exc_info=None if fault_of_the_disk else error,
+            )
+        self._failing = True
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
 
-def _publish(tables: JobTables, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    connection = tables.connection
-    for name, query in (("jobs", JOBS_QUERY), ("events", EVENTS_QUERY)):
-        new = folder / f".{name}.parquet.new"
-        connection.execute(f"COPY ({query}) TO {_quoted(new)} (FORMAT parquet)")
-        new.replace(folder / f"{name}.parquet")
-    new = folder / ".history.duckdb.new"
-    for leftover in (new, new.with_name(new.name + ".wal")):
-        leftover.unlink(missing_ok=True)
-    connection.execute(f"ATTACH {_quoted(new)} AS history (STORAGE_VERSION '{STORAGE_VERSION}')")
-    try:
-        connection.execute(f"CREATE TABLE history.batch_jobs AS {JOBS_QUERY}")
-        connection.execute(f"CREATE TABLE history.batch_events AS {EVENTS_QUERY}")
-    finally:
-        connection.execute("DETACH history")
-    new.replace(folder / "history.duckdb")
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(seconds, 0.0)):
+            await event.wait()

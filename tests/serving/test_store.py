@@ -1,4 +1,4 @@
-"""The job store and the published history, on real DuckDB files."""
+"""The job store, on real DuckDB files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
-import pyarrow.parquet as pq
 import pytest
 
 from embup_core.errors import JobConflictError, JobError, UnknownJobError
-from serving.jobs.history import HistoryPublisher
 from serving.jobs.model import JobRequest, Phase, Progress
 from serving.jobs.store import JobStore
 
@@ -242,66 +240,3 @@ def test_a_kill_at_any_moment_of_creation_leaves_a_folder_that_opens(tmp_path: P
             time.sleep(delay_ms / 1e3)
             os.kill(process.pid, signal.SIGKILL)
         assert with_store(folder, lambda store: store.counts())["QUEUED"] == 0
-
-
-def test_snapshots_are_readable_by_another_process_while_the_store_is_open(tmp_path: Path) -> None:
-    async def story(store: JobStore) -> str:
-        job = await store.submit(request("it's"), bytes_total=600, idempotency_key=None, digest="d")
-        await store.begin(job.batch_request_id, model_version="v1")
-        await store.progress(job.batch_request_id, progress(2))
-        await HistoryPublisher(store, tmp_path / "history").publish()
-        query = (
-            "SELECT j.status, j.phase, j.num_records_processed, e.kind FROM batch_jobs j "
-            "JOIN batch_events e USING (batch_request_id) ORDER BY event_id DESC"
-        )
-        code = (
-            "import duckdb, sys\n"
-            "print(duckdb.connect(sys.argv[1], read_only=True).execute(sys.argv[2]).fetchall())\n"
-        )
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-c", code, str(tmp_path / "history" / "history.duckdb"), query],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout
-
-    assert "('IN PROGRESS', 'RUNNING', 2, 'started')" in with_store(tmp_path / "jobs", story)
-    jobs = pq.read_table(tmp_path / "history" / "jobs.parquet").to_pylist()
-    assert [job["input_filepath"] for job in jobs] == ["/data/it's.txt"]
-    assert "checkpoint" not in jobs[0]
-    events = pq.read_table(tmp_path / "history" / "events.parquet").to_pylist()
-    assert [event["kind"] for event in events] == ["submitted", "started"]
-
-
-def test_progress_is_published_at_most_once_a_second_and_changes_at_once(tmp_path: Path) -> None:
-    async def story(store: JobStore) -> tuple[int, float]:
-        history = HistoryPublisher(store, tmp_path / "history")
-        published = 0
-        publish = history.publish
-
-        async def counted() -> None:
-            nonlocal published
-            published += 1
-            await publish()
-
-        history.publish = counted  # type: ignore[method-assign]
-        running = asyncio.create_task(history.run())
-        for _ in range(50):
-            history.note_progress()
-            await asyncio.sleep(0.01)
-        on_progress = published
-        before = published
-        asked = time.perf_counter()
-        history.note_change()
-        while published == before:
-            await asyncio.sleep(0.002)
-        waited = time.perf_counter() - asked
-        history.close()
-        await running
-        return on_progress, waited
-
-    on_progress, waited = with_store(tmp_path / "jobs", story)
-    assert on_progress == 1
-    assert waited < 0.5
