@@ -72,7 +72,7 @@ class Services:
                 history = tasks.create_task(self.history.run(), name="history")
                 engine = tasks.create_task(self.engine.run(), name="batch engine")
                 self.history.note_change()
-                # What is there now stays: no full collection need look at it again, for 0.2 s at a bad moment.
+                # What is there now stays: no full collection looks at it again, for 0.2 s at a bad moment.
                 gc.collect()
                 gc.freeze()
                 try:
