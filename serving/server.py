@@ -169,9 +169,15 @@ class _Server(uvicorn.Server):
             pid=os.getpid(),
         )
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets=sockets)
+        if self.force_exit:
+            # uvicorn leaves it out then; but a checkpoint and the worker's end are a matter of moments.
+            await self.lifespan.shutdown()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
         if self.should_exit:
-            self.force_exit = True  # a second signal: the person means it
+            self.force_exit = True  # a second signal: requests in flight are not waited for
         self.should_exit = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._services.engine.stop)

@@ -166,7 +166,7 @@ class BatchEngine:
         """Bring one job as far as it goes; False when it must wait for a decoder."""
         job_id = job.batch_request_id
         spec = job.request.spec()
-        checkpoint = None if job.checkpoint is None else msgspec.json.decode(job.checkpoint, type=Checkpoint)
+        checkpoint = _checkpoint_of(job)
         if await self._ended_before(job, spec, checkpoint):
             return True
         try:
@@ -239,7 +239,7 @@ class BatchEngine:
             opened = True
             await self._end_attempt(job, worker, await self._work(job, worker))
         except WorkerDiedError as error:
-            await self._mourn(job_id, spec, str(error))
+            await self._mourn(job_id, str(error))
         except ArtifactError as error:
             reason = f"The decoder {version}, with which this job started, cannot be loaded: {error}"
             await self._end(job_id, Phase.FAILED, discard if resumed else None, NoArtifactError(reason))
@@ -287,7 +287,7 @@ class BatchEngine:
         if worker is not None:
             await worker.end()
 
-    async def _mourn(self, job_id: str, spec: BatchSpec, how: str) -> None:
+    async def _mourn(self, job_id: str, how: str) -> None:
         """Note that the worker died under a job, and end the job when it was not the first time."""
         await self._end_worker()
         job = await self._note(self._store.worker_died(job_id, how=how), log_as="batch worker died")
@@ -299,8 +299,12 @@ class BatchEngine:
             remedy="Look for the reason in the log of the service and of the kernel (memory?) first.",
             code="worker_killed",
         )
-        checkpoint = None if job.checkpoint is None else msgspec.json.decode(job.checkpoint, type=Checkpoint)
-        await self._end(job_id, Phase.FAILED, partial(discard_part_files, spec, checkpoint), error)
+        await self._end(job_id, Phase.FAILED, await self._discarding(job_id), error)
+
+    async def _discarding(self, job_id: str) -> Callable[[], None]:
+        """What removes the part files of a job whose worker is gone."""
+        job = await self._store.get(job_id)
+        return partial(discard_part_files, job.request.spec(), _checkpoint_of(job), patience_s=PATIENCE_S)
 
     async def _work(self, job: JobRecord, worker: WorkerProcess) -> Phase:
         """Work through the input; FINALIZING at its end, CANCELLED or RUNNING when it stops before."""
@@ -396,9 +400,10 @@ class BatchEngine:
                     await self._in_thread(remove)
             except (EmbupError, OSError) as refusal:
                 log.warning("a part file stays behind", batch_request_id=job_id, error=str(refusal))
-            except WorkerDiedError as death:
+            except WorkerDiedError:
                 await self._end_worker()
-                log.warning("a part file may stay behind", batch_request_id=job_id, error=f"worker {death}")
+                await self._end(job_id, phase, await self._discarding(job_id), error)
+                return
         await self._finish(job_id, phase, error)
 
     async def _finish(self, job_id: str, phase: Phase, error: Exception | None = None) -> None:
@@ -447,6 +452,10 @@ class BatchEngine:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
+
+
+def _checkpoint_of(job: JobRecord) -> Checkpoint | None:
+    return None if job.checkpoint is None else msgspec.json.decode(job.checkpoint, type=Checkpoint)
 
 
 def _is_of_the_service(error: Exception) -> bool:

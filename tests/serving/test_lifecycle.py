@@ -113,6 +113,24 @@ def test_a_stop_waits_for_requests_and_for_a_checkpoint_and_the_next_start_goes_
     assert kinds[:4] == ["submitted", "started", "stopped", "resumed"]
 
 
+def test_a_second_signal_waits_for_no_request_and_loses_no_row(serve: Callable[..., Any]) -> None:
+    service = serve(realtime_deadline_s=30, checkpoint_interval_s=60)
+    job = service.submit(service.write_input("in.txt", 30_000), service.data / "out.txt")
+    part = service.data / "out.txt.part"
+    service.until(lambda: part.exists() and part.stat().st_size > 0)
+    with socket.create_connection(("127.0.0.1", service.port)) as begun:
+        begun.sendall(HALF_A_REQUEST)
+        service.until(lambda: service.status(job)["phase"] == "PAUSED")
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert service.process.poll() is None, "one signal waits for the request"
+        assert service.end(signal.SIGTERM) == 0
+    assert "Traceback" not in service.log.read_text()
+    service.start()
+    assert service.status(job)["num_records_processed"] > 0
+    service.http.post(f"/v1/batches/{job}/cancel")
+
+
 @pytest.mark.parametrize("renamed", [True, False])
 def test_a_publish_cut_off_around_its_rename_ends_completed(
     serve: Callable[..., Any], upsampler: Upsampler, tmp_path: Path, *, renamed: bool
