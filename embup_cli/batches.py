@@ -21,7 +21,7 @@ FINISHED = ("COMPLETED", "FAILED", "CANCELLED")
 
 def submit(
     input_path: Annotated[
-        Path, typer.Argument(metavar="IN", help="Text file on the service's machine, one embedding a line.")
+        Path, typer.Argument(metavar="IN", help="File of embeddings on the service's machine.")
     ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Where the service writes the result.")],
     *,

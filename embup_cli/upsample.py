@@ -14,9 +14,11 @@ from embup_cli.output import file_size, print_fields, print_json, progress
 def upsample(
     input_path: Annotated[
         Path,
-        typer.Argument(metavar="IN", help="Text file, one embedding a line: 32 numbers and commas."),
+        typer.Argument(metavar="IN", help="Embeddings of 32 numbers: text (or .gz, .zst), .npy, .parquet."),
     ],
-    output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Where the 1536 numbers a line go.")],
+    output_path: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Where the 1536 numbers a row go: text, .npy, .parquet.")
+    ],
     *,
     registry: options.Registry = options.REGISTRY,
     version: Annotated[str | None, typer.Option("--model", help="Version, if not the latest.")] = None,
@@ -25,7 +27,7 @@ def upsample(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Upsample a text file, without a service.
+    """Upsample a file, without a service.
 
     The file may be of any length. OUT appears whole or not at all.
     """

@@ -48,26 +48,30 @@ class UpsampleManyAnswer(Struct, frozen=True):
 
 
 class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """A text file in, a text file out, both seen from the service's machine."""
+    """A file of rows in, a file of rows out, both seen from the service's machine."""
 
     input_filepath: Annotated[
         str,
         Meta(
-            description="A .txt file with one embedding a line: 32 numbers separated by commas. "
+            description="A file of embeddings of 32 numbers. Its ending tells the format: `.npy` (float16, "
+            "float32 or float64, shape (n, 32)), `.parquet` (one column of lists, or 32 columns of numbers), "
+            "`.gz` or `.zst` (compressed text), anything else text: one embedding a line, values separated "
+            "by commas. "
             "Absolute, or relative to the service's first batch folder."
         ),
     ]
     output_filepath: Annotated[
         str,
         Meta(
-            description="Where the 1536-number lines go, line i for line i. Appears when it is complete; "
-            "until then it grows in `<output>.part`."
+            description="Where the 1536 numbers a row go, row i for row i: `.npy` or `.parquet` (float32), "
+            "else text; not `.gz` or `.zst`. Appears when it is complete; until then it grows in "
+            "`<output>.part`."
         ),
     ]
     on_bad_row: Annotated[
         OnBadRow,
         Meta(
-            description="`fail`: a bad row fails the batch. `nan`: it becomes a line of nan, "
+            description="`fail`: a bad row fails the batch. `nan`: it becomes a row of nan, "
             "and `<output>.errors.jsonl` says why."
         ),
     ] = "fail"
@@ -93,7 +97,9 @@ class BatchError(Struct, frozen=True):
     code: Annotated[str, Meta(description="The kind of reason, for programs: `bad_row`, `no_space`, …")]
     detail: str
     remedy: str
-    line: Annotated[int | None, Meta(description="1-based line of the input file, where one is to blame.")]
+    line: Annotated[
+        int | None, Meta(description="1-based line or row of the input file, where one is to blame.")
+    ]
 
 
 class BatchStatus(Struct, frozen=True):

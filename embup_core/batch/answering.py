@@ -44,8 +44,20 @@ class RowBlock(Protocol):
         """How many there are."""
 
     @property
+    def first_line(self) -> int:
+        """The number of the first one, from 1."""
+
+    @property
     def end_offset(self) -> int:
-        """Where the next block starts."""
+        """Where the next block starts, in its reader's own measure."""
+
+    @property
+    def bytes_done(self) -> int:
+        """How far into the input file that is."""
+
+    @property
+    def why_empty(self) -> str:
+        """For a block without rows: what the row at hand will be refused for, if that is known."""
 
     def parse(self, dims: int) -> ParsedRows:
         """Return the rows, shape (rows, dims), and the refused ones."""

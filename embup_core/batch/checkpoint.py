@@ -52,9 +52,9 @@ class Checkpoint:
     input_offset
         Where the next row starts in the input, in its reader's own measure.
     bytes_done
-        How far into the input file that is.
+        How far into the input file that is, in its own bytes.
     complete
-        Whether it was taken after the last row.
+        Whether nothing is left to do but to publish.
     output_bytes, errors_bytes
         Sizes of the two part files; what lies beyond is written again.
     rows, failed_rows
@@ -65,6 +65,8 @@ class Checkpoint:
         The input they were read from.
     output_inode, errors_inode
         The part files' identities, 0 where there is none: they tell a published output from a foreign one.
+    converted_inode, converted_bytes
+        Identity and size of the whole file that was made of the output's part; 0 before, and where none is.
     """
 
     input_offset: int
@@ -79,6 +81,8 @@ class Checkpoint:
     input_fingerprint: InputFingerprint
     output_inode: int
     errors_inode: int
+    converted_inode: int = 0
+    converted_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return a dictionary of plain JSON values."""

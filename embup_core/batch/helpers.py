@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import multiprocessing
 import os
+import signal
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
@@ -164,6 +165,7 @@ def _help(
 ) -> None:
     """Answer blocks until nobody asks any more; what a helper process runs."""
     end_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that it works for
     for other in foreign:
         other.close()  # else nobody would learn that the process at their other end is gone
     row_bytes = answerer.encoder.row_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -54,14 +55,52 @@ def open_input(path: Path) -> int:
 
 def _require_rows(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise InputFileError(f"{path} is not a regular file.", remedy="Name a text file, one row a line.")
+        raise InputFileError(f"{path} is not a regular file.", remedy="Name a file of rows.")
     if status.st_size == 0:
         raise no_rows(path)
 
 
 def no_rows(path: Path) -> InputFileError:
     """Return the error for an input that holds nothing to answer."""
-    return InputFileError(f"{path} is empty: it holds no row.", remedy="One row a line is expected.")
+    return InputFileError(f"{path} is empty: it holds no row.", remedy="At least one row is expected.")
+
+
+class DescriptorFile(io.RawIOBase):
+    """An open file as Python's own readers want it; the descriptor's position is neither used nor moved.
+
+    Parameters
+    ----------
+    descriptor
+        A regular file open for reading; it stays the caller's.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._offset = 0
+
+    def readable(self) -> bool:
+        """Whether it can be read: yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether places in it can be named: yes."""
+        return True
+
+    def tell(self) -> int:
+        """Return where the next read starts."""
+        return self._offset
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Say where the next read starts."""
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset}.get(whence)
+        self._offset = offset + (os.fstat(self._descriptor).st_size if origin is None else origin)
+        return self._offset
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # wants what only 3.12 can name
+        """Fill a buffer with the next bytes and return how many there were."""
+        count = os.preadv(self._descriptor, [buffer], self._offset)
+        self._offset += count
+        return count
 
 
 def require_same_file(path: Path, descriptor: int, fingerprint: InputFingerprint) -> None:

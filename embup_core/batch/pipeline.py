@@ -115,7 +115,7 @@ class AnswerPipeline:
         Raises
         ------
         InputFileError
-            As `RowReader.read_block`.
+            As `InputReader.read_block`.
         HelperDiedError
             A helper is gone.
         """

@@ -58,13 +58,16 @@ def finish_publication(spec: BatchSpec, checkpoint: Checkpoint) -> bool:
         The folder cannot be written.
     """
     # A file that was removed gives its inode number to the next new one: the size tells them apart.
-    if not checkpoint.complete or not has_inode(
-        spec.output_path, checkpoint.output_inode, size_bytes=checkpoint.output_bytes
-    ):
+    inode, size_bytes = checkpoint.output_inode, checkpoint.output_bytes
+    if checkpoint.converted_inode:
+        inode, size_bytes = checkpoint.converted_inode, checkpoint.converted_bytes
+    if not checkpoint.complete or not has_inode(spec.output_path, inode, size_bytes=size_bytes):
         return False
+    # A link of `_rename_without_replacing` that was not yet taken away, or the rows that a file was made of.
     if has_inode(spec.part_path, checkpoint.output_inode):
-        # A link of `_rename_without_replacing` that was not yet taken away.
         remove_file(spec.part_path)
+    if has_inode(spec.converting_path, checkpoint.converted_inode):
+        remove_file(spec.converting_path)
     sync_output_folder(spec.output_path.parent)
     return True
 

@@ -7,18 +7,19 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from embup_core.batch.bad_rows import bad_row
 from embup_core.batch.encoding import encoder_for
 from embup_core.batch.input_file import no_rows, open_input
+from embup_core.batch.inputs import open_reader
 from embup_core.batch.part_file import output_error
 from embup_core.batch.publication import already_exists
-from embup_core.errors import BadRowError, OutputError
-from embup_core.text.parser import MAX_LINE_BYTES
-from embup_core.text.reader import RowReader
+from embup_core.errors import OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from embup_core.batch.spec import BatchSpec
+    from embup_core.errors import BadRowError
 
 _ROWS_LOOKED_AT: Final = 64
 _GIGABYTE: Final = 1e9
@@ -33,14 +34,17 @@ class InputFacts:
     size_bytes
         The input's size.
     estimated_rows
-        From the mean length of its first lines.
+        What the file says of itself, or from the mean length of its first lines.
     estimated_output_bytes
         What that many rows take when written.
+    estimated_disk_bytes
+        What they take on the disk at most, until the output is in place.
     """
 
     size_bytes: int
     estimated_rows: int
     estimated_output_bytes: int
+    estimated_disk_bytes: int
 
 
 def check_request(spec: BatchSpec, *, dims: int = 32, output_dims: int = 1536) -> InputFacts:
@@ -61,26 +65,14 @@ def check_request(spec: BatchSpec, *, dims: int = 32, output_dims: int = 1536) -
     try:
         require_apart(spec, os.fstat(descriptor))
         require_writable(spec)
+        encoder = encoder_for(spec.output_path, output_dims)
         size_bytes = os.fstat(descriptor).st_size
-        row_bytes_in = _mean_row_bytes(spec, descriptor, dims)
+        rows = _estimated_rows(spec, descriptor, dims)
     finally:
         os.close(descriptor)
-    # Rounded up: a file has at least the row that was read.
-    estimated_rows = max(1, -int(-size_bytes // row_bytes_in))
-    output_row_bytes = encoder_for(spec.output_path, output_dims).row_bytes
-    facts = InputFacts(size_bytes, estimated_rows, estimated_rows * output_row_bytes)
+    facts = InputFacts(size_bytes, rows, rows * encoder.row_bytes, rows * encoder.disk_row_bytes)
     _require_space(spec.output_path.parent, facts)
     return facts
-
-
-def bad_row(
-    spec: BatchSpec, line: int, reason: str, raw: str = "", *, code: str | None = None
-) -> BadRowError:
-    """Return the error for a row that ends the batch."""
-    remedy = "Correct the row, or ask for nans in its place (on_bad_row: nan)."
-    if spec.on_bad_row == "nan":
-        remedy = "Write one row a line, its values separated by commas."
-    return BadRowError(line, reason, raw, file=spec.input_path, remedy=remedy, code=code)
 
 
 def require_apart(spec: BatchSpec, input_status: os.stat_result) -> None:
@@ -91,7 +83,13 @@ def require_apart(spec: BatchSpec, input_status: os.stat_result) -> None:
     OutputError
         One is.
     """
-    for path in (spec.output_path, spec.part_path, spec.errors_path, spec.errors_part_path):
+    for path in (
+        spec.output_path,
+        spec.part_path,
+        spec.converting_path,
+        spec.errors_path,
+        spec.errors_part_path,
+    ):
         try:
             same = os.path.samestat(path.stat(), input_status)
         except OSError:
@@ -120,7 +118,7 @@ def require_writable(spec: BatchSpec) -> None:
     require_free_name(spec.output_path, overwrite=spec.overwrite)
     if spec.on_bad_row == "nan":
         require_free_name(spec.errors_path, overwrite=spec.overwrite)
-    # The longest name of the four: known now rather than at the first refused row.
+    # The longest name of them: known now rather than at the first refused row.
     _status(spec.errors_part_path)
 
 
@@ -151,36 +149,38 @@ def _status(path: Path) -> os.stat_result | None:
         raise output_error(path, error) from error
 
 
-def _mean_row_bytes(spec: BatchSpec, descriptor: int, dims: int) -> float:
-    """Read the first rows and return their mean length, line end included."""
+def _estimated_rows(spec: BatchSpec, descriptor: int, dims: int) -> int:
+    """Look at the first rows and return how many there may be."""
     refusals: list[BadRowError] = []
     rows = 0
-    end_offset = 0
     # One row a chunk: the first refused row ends it, however long the ones after are.
-    for chunk in RowReader(descriptor, dims=dims, chunk_rows=1):
-        if not len(chunk.rows):
-            refusals.append(bad_row(spec, chunk.first_line, f"longer than {MAX_LINE_BYTES} bytes"))
-        refusals.extend(bad_row(spec, bad.line, bad.reason, bad.raw) for bad in chunk.bad)
+    reader = open_reader(spec.input_path, descriptor, dims=dims, chunk_rows=1)
+    while rows < _ROWS_LOOKED_AT and (block := reader.read_block()) is not None:
+        rows += 1
+        if not block.rows:
+            refusals.append(bad_row(spec, block.first_line, block.why_empty or "blank line"))
+        else:
+            bad = block.parse(dims).bad
+            refusals.extend(bad_row(spec, one.line, one.reason, one.raw) for one in bad)
         if refusals and spec.on_bad_row == "fail":
             raise refusals[0]
-        rows += 1
-        end_offset = chunk.end_offset
-        if rows == _ROWS_LOOKED_AT or not len(chunk.rows):
+        if not block.rows:
             break
     if not rows:
         raise no_rows(spec.input_path)
     if len(refusals) == rows:
         raise refusals[0]
-    return end_offset / rows
+    return reader.estimated_rows()
 
 
 def _require_space(folder: Path, facts: InputFacts) -> None:
     """Check that the folder's disk has room for the output."""
     disk = os.statvfs(folder)
     free_bytes = disk.f_bavail * disk.f_frsize
-    if free_bytes < facts.estimated_output_bytes:
+    if free_bytes < facts.estimated_disk_bytes:
+        until = " until it is in place" * (facts.estimated_disk_bytes > facts.estimated_output_bytes)
         raise OutputError(
-            f"the output takes about {facts.estimated_output_bytes / _GIGABYTE:.2f} GB"
+            f"the output takes about {facts.estimated_disk_bytes / _GIGABYTE:.2f} GB{until}"
             f" ({facts.estimated_rows} rows), and {free_bytes / _GIGABYTE:.2f} GB are free in {folder}.",
             remedy="Free some space or choose another disk.",
             code="no_space",

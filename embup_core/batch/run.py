@@ -7,9 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-import msgspec
-
 from embup_core.batch.answering import BlockAnswerer
+from embup_core.batch.bad_rows import append_report, bad_row, require_few_bad_rows, require_good_row
 from embup_core.batch.checkpoint import Checkpoint, InputFingerprint
 from embup_core.batch.encoding import encoder_for
 from embup_core.batch.helpers import HelperPool
@@ -20,6 +19,8 @@ from embup_core.batch.input_file import (
     require_same_file,
     require_unchanged,
 )
+from embup_core.batch.inputs import open_reader
+from embup_core.batch.parquet_output import ParquetConversion
 from embup_core.batch.part_file import PartFile
 from embup_core.batch.pipeline import AnswerPipeline
 from embup_core.batch.publication import (
@@ -29,18 +30,15 @@ from embup_core.batch.publication import (
     remove_file,
     sync_output_folder,
 )
-from embup_core.batch.request import bad_row, require_apart, require_free_name, require_writable
+from embup_core.batch.request import require_apart, require_free_name, require_writable
 from embup_core.batch.spec import DEFAULT_CHUNK_ROWS
 from embup_core.errors import InputFileError, JobConflictError
-from embup_core.text.parser import RAW_CHARACTERS, BadRow
-from embup_core.text.reader import RowReader
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from embup_core.batch.answering import RowBlock, RowUpsampler
     from embup_core.batch.encoding import Bytes
     from embup_core.batch.spec import BatchSpec
+    from embup_core.text.parser import BadRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +108,11 @@ class BatchRun:
         self._rows = 0 if checkpoint is None else checkpoint.rows
         self._failed_rows = 0 if checkpoint is None else checkpoint.failed_rows
         self._input_offset = 0 if checkpoint is None else checkpoint.input_offset
+        self._bytes_done = 0 if checkpoint is None else checkpoint.bytes_done
         self._output: PartFile | None = None
         self._errors: PartFile | None = None
+        self._converted: PartFile | None = None
+        self._conversion: ParquetConversion | None = None
         self._helpers: HelperPool | None = None
         self._synced_parts: frozenset[int] = frozenset()
         self._published_as: Checkpoint | None = None
@@ -137,12 +138,13 @@ class BatchRun:
                 remedy="Start the batch anew.",
                 code=INPUT_CHANGED,
             )
-        self._reader = RowReader(
+        self._reader = open_reader(
+            spec.input_path,
             self._input,
             dims=self._upsampler.input_dims,
             chunk_rows=self._chunk_rows,
             offset=self._input_offset,
-            first_line=self._rows + 1,
+            first_row=self._rows,
         )
         if self._rows == 0 and self._reader.exhausted:
             raise no_rows(spec.input_path)
@@ -164,6 +166,8 @@ class BatchRun:
     def _begin_files(self, patience_s: float) -> None:
         self._output = PartFile.create(self._spec.part_path, patience_s=patience_s)
         PartFile.discard(self._spec.errors_part_path)
+        if self._encoder.converted:
+            PartFile.discard(self._spec.converting_path)
         if self._encoder.head:
             self._output.append(self._encoder.head)
 
@@ -175,6 +179,12 @@ class BatchRun:
             inode=checkpoint.output_inode,
             patience_s=patience_s,
         )
+        if has_inode(spec.converting_path, checkpoint.converted_inode, size_bytes=checkpoint.converted_bytes):
+            self._converted = PartFile.reopen(
+                spec.converting_path, size_bytes=checkpoint.converted_bytes, inode=checkpoint.converted_inode
+            )
+        elif self._encoder.converted:  # a conversion that was cut off begins again
+            PartFile.discard(spec.converting_path)
         if not checkpoint.errors_inode:
             PartFile.discard(spec.errors_part_path)
             return
@@ -203,8 +213,8 @@ class BatchRun:
 
     @property
     def bytes_done(self) -> int:
-        """How far into the input file the answered rows reach."""
-        return self._input_offset
+        """How far into the input file the answered rows reach, in its own bytes."""
+        return self._bytes_done
 
     @property
     def bytes_total(self) -> int:
@@ -217,7 +227,9 @@ class BatchRun:
         return self._published_as is not None
 
     def step(self) -> bool:
-        """Answer one chunk of rows, and write what is answered in order; return whether rows are left.
+        """Answer one chunk of rows, and write what is answered in order; return whether work is left.
+
+        After the last row some formats take steps of their own, of some thousand rows.
 
         Raises
         ------
@@ -234,13 +246,16 @@ class BatchRun:
             return False
         output = self._require_usable()
         self._broken = True
-        for block, encoded, bad in self._answers.advance():
-            require_unchanged(self._spec.input_path, self._input, self._fingerprint)
-            if bad and self._spec.on_bad_row == "fail":
-                raise bad_row(self._spec, bad[0].line, bad[0].reason, bad[0].raw)
-            self._write(output, block, encoded, bad)
+        if self._answers.exhausted:
+            self._convert(output)
+        else:
+            for block, encoded, bad in self._answers.advance():
+                require_unchanged(self._spec.input_path, self._input, self._fingerprint)
+                if bad and self._spec.on_bad_row == "fail":
+                    raise bad_row(self._spec, bad[0].line, bad[0].reason, bad[0].raw)
+                self._write(output, block, encoded, bad)
         self._broken = False
-        return not self._answers.exhausted
+        return not self._complete
 
     def sync(self) -> Checkpoint:
         """Bring all written rows to disk, and return the checkpoint that is durable now.
@@ -262,14 +277,15 @@ class BatchRun:
         self._broken = True
         require_same_file(self._spec.input_path, self._input, self._fingerprint)
         errors = self._errors
-        parts = (output,) if errors is None else (output, errors)
+        converted = self._converted if self._complete else None
+        parts = tuple(part for part in (output, self._converted, errors) if part is not None)
         for part in parts:
             part.require_own_size()
         self._broken = False
         checkpoint = Checkpoint(
             input_offset=self._input_offset,
             bytes_done=self.bytes_done,
-            complete=self._answers.exhausted,
+            complete=self._complete,
             output_bytes=output.size_bytes,
             rows=self._rows,
             failed_rows=self._failed_rows,
@@ -279,6 +295,8 @@ class BatchRun:
             input_fingerprint=self._fingerprint,
             output_inode=output.inode,
             errors_inode=0 if errors is None else errors.inode,
+            converted_inode=0 if converted is None else converted.inode,
+            converted_bytes=0 if converted is None else converted.size_bytes,
         )
         return PendingSync(checkpoint, parts)
 
@@ -309,6 +327,8 @@ class BatchRun:
         ------
         BadRowError
             No row could be answered, or too many were refused: nothing is published.
+        InputFileError
+            There was no row.
         OutputError
             The name was taken meanwhile, or the system refuses; the output path is as it was.
         """
@@ -316,10 +336,9 @@ class BatchRun:
             sync_output_folder(self._spec.output_path.parent)
             return
         output = self._require_usable()
-        if not self._answers.exhausted:
+        if not self._complete:
             raise RuntimeError("publish() before step() returned False")
-        self._require_a_good_row()
-        self._require_few_bad_rows(final=True)
+        self._require_publishable()
         if self._encoder.head:
             output.write_head(self._encoder.final_head(self._rows))
         checkpoint = self.sync()
@@ -330,12 +349,15 @@ class BatchRun:
         elif spec.overwrite:
             remove_file(spec.errors_path)
         try:
-            move_into_place(spec.part_path, spec.output_path, overwrite=spec.overwrite)
+            whole = output if self._converted is None else self._converted
+            move_into_place(whole.path, spec.output_path, overwrite=spec.overwrite)
         except BaseException:
             if self._errors is not None:
                 move_into_place(spec.errors_path, spec.errors_part_path, overwrite=True)
             raise
         self._published_as = checkpoint
+        if whole is not output:
+            output.remove()
         self.close()
         sync_output_folder(spec.output_path.parent)
 
@@ -346,7 +368,9 @@ class BatchRun:
         if self._input >= 0:
             os.close(self._input)
             self._input = -1
-        for part in (self._output, self._errors):
+        if self._conversion is not None:
+            self._conversion.close()
+        for part in (self._output, self._converted, self._errors):
             if part is not None:
                 part.close()
 
@@ -361,7 +385,7 @@ class BatchRun:
         with ExitStack() as each:  # goes on with the others when one raises
             each.callback(self.close)
             if not self.published:
-                for part in (self._output, self._errors):
+                for part in (self._output, self._converted, self._errors):
                     if part is not None:
                         each.callback(part.remove)
 
@@ -370,102 +394,48 @@ class BatchRun:
             raise RuntimeError("this run was closed, published or has failed; start one from a checkpoint")
         return self._output
 
-    def _require_a_good_row(self) -> None:
-        if self._failed_rows < self._rows:
-            return
-        line, reason, raw = self._first_refusal()
-        raise bad_row(
-            self._spec,
-            line,
-            f"{reason}; none of the {self._rows} rows can be used",
-            raw,
-            code="no_good_row",
-        )
+    @property
+    def _complete(self) -> bool:
+        """Whether nothing is left to do but to publish."""
+        if not self._answers.exhausted:
+            return False
+        if self._conversion is not None:
+            return self._conversion.finished
+        return self._converted is not None or not self._encoder.converted
 
-    def _require_few_bad_rows(self, *, final: bool) -> None:
-        """Check the limit on refused rows: a count at once, a share when no row to come can mend it."""
-        limit = self._spec.max_bad_rows
-        if limit is None or not self._failed_rows:
+    def _convert(self, output: PartFile) -> None:
+        """Make some more of the file that is made of the rows, if the format wants one."""
+        if self._complete:
             return
-        allowed, limit_text = limit, f"{limit:g}"
-        if 0 < limit < 1:
-            left_bytes = 0 if final else self.bytes_total - self.bytes_done
-            most_rows = self._rows + left_bytes // _fewest_row_bytes(self._upsampler.input_dims)
-            allowed, limit_text = limit * most_rows, f"{limit:.4%}"
-        if self._failed_rows <= allowed:
-            return
-        line, reason, raw = self._first_refusal()
-        raise bad_row(
-            self._spec,
-            line,
-            f"{reason}; this is the first of {self._failed_rows} bad rows among {self._rows},"
-            f" more than max_bad_rows allows ({limit_text})",
-            raw,
-            code="too_many_bad_rows",
-        )
+        if self._conversion is None:
+            self._require_publishable()  # else it were in vain
+            self._converted = PartFile.create(self._spec.converting_path)
+            self._conversion = ParquetConversion(
+                output, self._converted, count=self._rows, dims=self._upsampler.output_dims
+            )
+        self._conversion.step()
 
-    def _first_refusal(self) -> tuple[int, str, str]:
-        """Return line, reason and text of the first refused row, from the report."""
-        assert self._errors is not None  # noqa: S101 - a row was refused
-        # Escapes take up to six bytes a character.
-        head = self._errors.read_head(8 * RAW_CHARACTERS).partition(b"\n")[0]
-        first = msgspec.json.decode(head)
-        return first["line"], first["reason"], first["raw"]
+    def _require_publishable(self) -> None:
+        counts = {"rows": self._rows, "failed_rows": self._failed_rows}
+        require_good_row(self._spec, self._errors, **counts)
+        require_few_bad_rows(self._spec, self._errors, **counts, most_to_come=0)
 
     def _write(self, output: PartFile, block: RowBlock, encoded: Bytes, bad: tuple[BadRow, ...]) -> None:
         """Append the block's answer, then count it."""
         if block.rows:
             output.append(encoded.data)
         if bad:
-            if self._errors is None:
-                self._errors = PartFile.create(self._spec.errors_part_path)
-            self._errors.append(b"".join(_report_line(one) for one in bad))
+            self._errors = append_report(self._spec, self._errors, bad)
         self._rows += block.rows
         self._failed_rows += len(bad)
         self._input_offset = block.end_offset
+        # A compressed input is read again from its start when it is resumed.
+        self._bytes_done = max(self._bytes_done, block.bytes_done)
         if bad:
-            self._require_few_bad_rows(final=False)
-
-
-def _fewest_row_bytes(dims: int) -> int:
-    """Bytes of the shortest good line: a digit and a separator a value."""
-    return 2 * dims
-
-
-def discard_part_files(
-    spec: BatchSpec, checkpoint: Checkpoint | None = None, *, patience_s: float = 0.0
-) -> None:
-    """Remove what an ended run of the batch left: for a batch that nobody will go on with.
-
-    Parameters
-    ----------
-    spec
-        The batch.
-    checkpoint
-        Its last one: then only the files it speaks of are removed, not those of another run.
-    patience_s
-        Seconds to wait for a run of the batch that is just ending.
-
-    Raises
-    ------
-    OutputError
-        The system refuses.
-    JobConflictError
-        A live run holds them.
-    """
-    with ExitStack() as each:  # goes on with the other when one raises
-        for path, inode in _parts(spec, checkpoint):
-            if inode is None or has_inode(path, inode):
-                each.callback(PartFile.discard, path, patience_s=patience_s)
-
-
-def _parts(spec: BatchSpec, checkpoint: Checkpoint | None) -> tuple[tuple[Path, int | None], ...]:
-    """Return the part files with the identity each must have."""
-    return (
-        (spec.errors_part_path, None if checkpoint is None else checkpoint.errors_inode),
-        (spec.part_path, None if checkpoint is None else checkpoint.output_inode),
-    )
-
-
-def _report_line(bad: BadRow) -> bytes:
-    return msgspec.json.encode({"line": bad.line, "reason": bad.reason, "raw": bad.raw}) + b"\n"
+            require_few_bad_rows(
+                self._spec,
+                self._errors,
+                rows=self._rows,
+                failed_rows=self._failed_rows,
+                most_to_come=self._reader.most_rows(block.end_offset),
+            )

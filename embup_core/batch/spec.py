@@ -25,11 +25,12 @@ class BatchSpec:
     Attributes
     ----------
     input_path
-        A text file, one row a line.
+        A file of rows, in the format of its ending: see `embup_core.batch.inputs`.
     output_path
-        Where the answer appears once it is whole; line i answers line i.
+        Where the answer appears once it is whole, in the format of its ending: see
+        `embup_core.batch.encoding`. Row i answers row i.
     on_bad_row
-        "fail": the first refused row ends the batch. "nan": it is answered by a line of nans and reported in
+        "fail": the first refused row ends the batch. "nan": it is answered by a row of nans and reported in
         `errors_path`.
     overwrite
         Whether the output may replace a file.
@@ -74,6 +75,11 @@ class BatchSpec:
     def part_path(self) -> Path:
         """Where the output grows."""
         return self._beside(".part")
+
+    @property
+    def converting_path(self) -> Path:
+        """Where an output that is made of the part grows."""
+        return self._beside(".converting.part")
 
     @property
     def errors_path(self) -> Path:

@@ -6,7 +6,7 @@ One grammar decides: values separated by commas; spaces and tabs around a value 
 
 Two paths read it. The fast one takes a whole block as JSON, whose numbers are a subset of the grammar; the
 diagnosing one takes a line with a regular expression and decides all that the fast one cannot take. Both
-round to float64 first and to float32 then, so they give the same numbers.
+round to float64 first and to float32 then, and a zero loses its sign, so they give the same bits.
 """
 
 from __future__ import annotations
@@ -194,7 +194,10 @@ def _holds_long_line(block: bytes) -> bool:
 def _to_float32(values: Any) -> npt.NDArray[np.float32]:
     """Round Python floats to float32; what is too large becomes infinite, without a warning."""
     with np.errstate(over="ignore"):
-        return np.array(values, dtype=np.float64).astype(np.float32)
+        rows = np.array(values, dtype=np.float64).astype(np.float32)
+    # JSON's `-0` is an integer without a sign, `-0.0` is not: with this, zero is zero on both paths.
+    rows += np.float32(0)
+    return rows
 
 
 @lru_cache(maxsize=8)

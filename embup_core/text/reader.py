@@ -1,15 +1,17 @@
-"""A file of any length, read in chunks of a fixed number of lines, from any line's start.
+"""Text of any length, read in chunks of a fixed number of lines, from any line's start.
 
-Chunk boundaries depend on the file alone: a reader that starts at the end of chunk k yields the chunks that a
+Chunk boundaries depend on the text alone: a reader that starts at the end of chunk k yields the chunks that a
 reader from the start yields after k. Memory is bounded by `chunk_rows` lines of the longest legal length,
-whatever the file holds: the rest of an overlong line is passed over, not kept.
+whatever the text holds: the rest of an overlong line is passed over, not kept.
+
+`LineReader` cuts any `TextSource` into lines; `RowReader` reads the rows of a plain file with it.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from embup_core.errors import InputFileError
 from embup_core.text.parser import MAX_LINE_BYTES, BadRow, ParsedRows, parse_rows
@@ -20,35 +22,69 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_BLANK: Final = b" \t\r\n"
-_READ_BYTES: Final = 256 * 1024
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+BLANK: Final = b" \t\r\n"
+READ_BYTES: Final = 256 * 1024
 
-# A line of gigabytes is passed over in steps of milliseconds, so that a caller can do other work between.
-_READS_A_STEP_IN_LONG_LINE: Final = 16
+# What gives no row is passed over in steps of milliseconds, so that a caller can do other work between.
+_IDLE_READS_A_STEP: Final = 16
+
+
+class TextSource(Protocol):
+    """Text, from some place in it to the end of its last line that is not blank: what follows is no row."""
+
+    @property
+    def start(self) -> int:
+        """Where the first byte of `read` lies in the text; behind a byte order mark."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is known that nothing is left to read."""
+
+    @property
+    def end(self) -> int:
+        """How long the text is with all that is blank behind it; once `finished`."""
+
+    def read(self) -> bytes:
+        """Return the next bytes; none when it is not known yet whether those to come are rows.
+
+        Raises
+        ------
+        InputFileError
+            They cannot be read.
+        """
+
+    def bytes_done(self, offset: int) -> int:
+        """Return how far into the file a place in the text is that was read just now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive lines of a file, not yet looked into: what another process can be handed to read.
+    """Consecutive lines of a text, not yet looked into: what another process can be handed to read.
 
     Attributes
     ----------
     text
         The lines, as `parse_rows` takes them.
     rows
-        How many lines there are. None at all: the reader is within an overlong line, and the next call goes
-        on.
+        How many lines there are. None at all: the reader is on its way to the next line, and the next call
+        goes on.
     first_line
         1-based number of the first one.
     end_offset
-        Where the next block starts, in bytes; the file's size after the last one.
+        Where the next block starts in the text; its length after the last one.
+    bytes_done
+        How far into the file that is.
+    why_empty
+        For a block without lines: what the line at hand will be refused for, if that is known.
     """
 
     text: bytes
     rows: int
     first_line: int
     end_offset: int
+    bytes_done: int
+    why_empty: str = ""
 
     def parse(self, dims: int) -> ParsedRows:
         """Return the rows, shape (rows, dims), and the refused lines."""
@@ -78,7 +114,126 @@ class Chunk:
     end_offset: int
 
 
-class RowReader:
+class LineReader:
+    """Cuts a text into blocks of lines.
+
+    Windows line ends and a missing last line end are accepted; a blank line is a refused row.
+
+    Parameters
+    ----------
+    source
+        The text.
+    chunk_rows
+        Lines of a block; only the last one has fewer.
+    first_line
+        The number of the line that the source starts with.
+    """
+
+    def __init__(self, source: TextSource, *, chunk_rows: int = 64, first_line: int = 1) -> None:
+        self._source = source
+        self._chunk_rows = chunk_rows
+        self._first_line = first_line
+        self._line = first_line
+        self._chunk_start = source.start
+        self._buffer = b""
+        self._position = 0
+        self._dropping = False
+        self._dropped_bytes = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it is known that no line is left."""
+        return self._position >= len(self._buffer) and self._source.finished
+
+    @property
+    def lines_read(self) -> int:
+        """How many lines were given in blocks."""
+        return self._line - self._first_line
+
+    @property
+    def offset(self) -> int:
+        """Where the next block starts in the text; its length after the last one."""
+        return self._source.end if self.exhausted else self._chunk_start
+
+    def read_block(self) -> Block | None:
+        """Return the next lines without looking into them, or None after the last one.
+
+        Raises
+        ------
+        InputFileError
+            The text ends too early, or cannot be read.
+        """
+        if self.exhausted:
+            return None
+        idle_reads = 0
+        while (stop := self._chunk_stop()) is None:
+            self._drop_overlong_tail()
+            if idle_reads >= _IDLE_READS_A_STEP:
+                return self._nothing_yet()
+            idle_reads += self._dropping
+            if not self._read_more():
+                idle_reads += 1
+                if self.exhausted:
+                    return None
+        text = self._buffer[self._position : stop]
+        self._chunk_start += len(text) + self._dropped_bytes
+        self._dropped_bytes = 0
+        self._position = stop
+        rows = text.count(b"\n") + (not text.endswith(b"\n"))
+        first_line = self._line
+        self._line += rows
+        self.look_ahead()
+        return Block(text, rows, first_line, self.offset, self._source.bytes_done(self.offset))
+
+    def look_ahead(self) -> None:
+        """Read a little more when nothing is left in memory, so that `exhausted` knows what is known."""
+        for _ in range(_IDLE_READS_A_STEP):
+            if self._position < len(self._buffer) or self._source.finished:
+                return
+            self._read_more()
+
+    def _nothing_yet(self) -> Block:
+        """Return the block that says that there is no line yet."""
+        reason = f"longer than {MAX_LINE_BYTES} bytes" if self._dropping else ""
+        done = self._source.bytes_done(self._chunk_start)
+        return Block(b"", 0, self._line, self._chunk_start, done, reason)
+
+    def _chunk_stop(self) -> int | None:
+        """Return where the chunk ends in the buffer, or None when more must be read to know."""
+        stop = self._position
+        for _ in range(self._chunk_rows):
+            stop = self._buffer.find(b"\n", stop) + 1
+            if stop == 0:
+                return len(self._buffer) if self._source.finished else None
+        return stop
+
+    def _drop_overlong_tail(self) -> None:
+        """Cut an unfinished line that is over the limit to a length that still shows it."""
+        # The limit, a carriage return that may belong to the line end, and one more byte.
+        kept_bytes = MAX_LINE_BYTES + 2
+        tail_start = max(self._buffer.rfind(b"\n") + 1, self._position)
+        surplus_bytes = len(self._buffer) - tail_start - kept_bytes
+        if surplus_bytes >= 0:
+            self._buffer = self._buffer[: tail_start + kept_bytes]
+            self._dropped_bytes += surplus_bytes
+            self._dropping = True
+
+    def _read_more(self) -> bool:
+        """Append the next bytes to the buffer, less those of an overlong line; return whether any came."""
+        data = self._source.read()
+        came = bool(data)
+        if self._dropping:
+            line_end = data.find(b"\n")
+            passed_over_bytes = len(data) if line_end < 0 else line_end
+            self._dropped_bytes += passed_over_bytes
+            self._dropping = line_end < 0
+            data = data[passed_over_bytes:]
+        self._buffer = self._buffer[self._position :] + data
+        self._position = 0
+        return came
+
+
+class RowReader(LineReader):
     """Reads the rows of an open file, chunk by chunk.
 
     A byte order mark at the start, Windows line ends, a missing last line end and blank lines at the very end
@@ -99,25 +254,8 @@ class RowReader:
     def __init__(
         self, descriptor: int, *, dims: int = 32, chunk_rows: int = 64, offset: int = 0, first_line: int = 1
     ) -> None:
-        self._descriptor = descriptor
+        super().__init__(FileText(descriptor, offset), chunk_rows=chunk_rows, first_line=first_line)
         self._dims = dims
-        self._chunk_rows = chunk_rows
-        self._size_bytes = os.fstat(descriptor).st_size
-        self._end = _end_of_rows(descriptor, self._size_bytes)
-        if offset == 0 and os.pread(descriptor, len(_BYTE_ORDER_MARK), 0) == _BYTE_ORDER_MARK:
-            offset = min(len(_BYTE_ORDER_MARK), self._end)
-        self._line = first_line
-        self._chunk_start = offset
-        self._read_offset = offset
-        self._buffer = b""
-        self._position = 0
-        self._dropping = False
-        self._dropped_bytes = 0
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether no row is left."""
-        return self._chunk_start >= self._end
 
     def __iter__(self) -> Iterator[Chunk]:
         """Yield the chunks that are left."""
@@ -138,78 +276,75 @@ class RowReader:
         parsed = block.parse(self._dims)
         return Chunk(block.first_line, parsed.rows, parsed.bad, block.end_offset)
 
-    def read_block(self) -> Block | None:
-        """Return the lines of the next chunk without looking into them; raises as `read_chunk`."""
-        if self.exhausted:
-            return None
-        reads_in_long_line = 0
-        while (stop := self._chunk_stop()) is None:
-            self._drop_overlong_tail()
-            if reads_in_long_line >= _READS_A_STEP_IN_LONG_LINE:
-                return Block(b"", 0, self._line, self._chunk_start)
-            reads_in_long_line += self._dropping
-            self._read_more()
-        text = self._buffer[self._position : stop]
-        self._chunk_start += len(text) + self._dropped_bytes
-        self._dropped_bytes = 0
-        self._position = stop
-        rows = text.count(b"\n") + (not text.endswith(b"\n"))
-        first_line = self._line
-        self._line += rows
-        end_offset = self._chunk_start if self._chunk_start < self._end else self._size_bytes
-        return Block(text, rows, first_line, end_offset)
 
-    def _chunk_stop(self) -> int | None:
-        """Return where the chunk ends in the buffer, or None when more must be read to know."""
-        stop = self._position
-        for _ in range(self._chunk_rows):
-            stop = self._buffer.find(b"\n", stop) + 1
-            if stop == 0:
-                return len(self._buffer) if self._read_offset >= self._end else None
-        return stop
+class FileText:
+    """The text of an open file; see `TextSource`.
 
-    def _drop_overlong_tail(self) -> None:
-        """Cut an unfinished line that is over the limit to a length that still shows it."""
-        # The limit, a carriage return that may belong to the line end, and one more byte.
-        kept_bytes = MAX_LINE_BYTES + 2
-        tail_start = max(self._buffer.rfind(b"\n") + 1, self._position)
-        surplus_bytes = len(self._buffer) - tail_start - kept_bytes
-        if surplus_bytes >= 0:
-            self._buffer = self._buffer[: tail_start + kept_bytes]
-            self._dropped_bytes += surplus_bytes
-            self._dropping = True
+    Parameters
+    ----------
+    descriptor
+        A regular file open for reading; it stays the caller's. Its own position is neither used nor moved.
+    offset
+        Where to start.
+    """
 
-    def _read_more(self) -> None:
-        """Append the next bytes of the file to the buffer, less those of an overlong line."""
-        wanted_bytes = min(_READ_BYTES, self._end - self._read_offset)
+    def __init__(self, descriptor: int, offset: int = 0) -> None:
+        self._descriptor = descriptor
+        self.end = os.fstat(descriptor).st_size
+        first = 0
+        if os.pread(descriptor, len(BYTE_ORDER_MARK), 0) == BYTE_ORDER_MARK:
+            first = len(BYTE_ORDER_MARK)
+        self._last = _end_of_rows(descriptor, first, self.end)
+        self.start = max(first, offset)
+        self._offset = self.start
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to read."""
+        return self._offset >= self._last
+
+    def read(self) -> bytes:
+        """Return the next bytes.
+
+        Raises
+        ------
+        InputFileError
+            The file ends before the size it had, or cannot be read.
+        """
+        wanted_bytes = min(READ_BYTES, self._last - self._offset)
         try:
-            data = os.pread(self._descriptor, wanted_bytes, self._read_offset)
+            data = os.pread(self._descriptor, wanted_bytes, self._offset)
         except OSError as error:
-            message = f"the input cannot be read at byte {self._read_offset}: {error.strerror}"
+            message = f"the input cannot be read at byte {self._offset}: {error.strerror}"
             raise InputFileError(message, remedy="Check the disk it lies on.") from error
         if not data:
-            message = (
-                f"input changed: it had {self._size_bytes} bytes and now ends at byte {self._read_offset}"
-            )
-            raise InputFileError(message, remedy="Submit it again once nobody writes to it.")
-        self._read_offset += len(data)
-        if self._dropping:
-            line_end = data.find(b"\n")
-            passed_over_bytes = len(data) if line_end < 0 else line_end
-            self._dropped_bytes += passed_over_bytes
-            self._dropping = line_end < 0
-            data = data[passed_over_bytes:]
-        self._buffer = self._buffer[self._position :] + data
-        self._position = 0
+            message = f"input changed: it had {self.end} bytes and now ends at byte {self._offset}"
+            remedy = "Submit it again once nobody writes to it."
+            raise InputFileError(message, remedy=remedy, code="input_changed")
+        self._offset += len(data)
+        return data
+
+    def bytes_done(self, offset: int) -> int:
+        """Return the place itself."""
+        return offset
 
 
-def _end_of_rows(descriptor: int, size_bytes: int) -> int:
-    """Return the offset after the last byte that is not blank: what follows is no row."""
+def _end_of_rows(descriptor: int, first: int, size_bytes: int) -> int:
+    """Return the end of the last line that is not blank: what follows is no row."""
     end = size_bytes
-    while end > 0:
-        start = max(0, end - _READ_BYTES)
-        kept = os.pread(descriptor, end - start, start).rstrip(_BLANK)
+    while end > first:
+        start = max(first, end - READ_BYTES)
+        kept = os.pread(descriptor, end - start, start).rstrip(BLANK)
         if kept:
-            return start + len(kept)
+            return _end_of_line(descriptor, start + len(kept), size_bytes)
         end = start
-    return 0
+    return first
+
+
+def _end_of_line(descriptor: int, offset: int, size_bytes: int) -> int:
+    """Return the offset of the next line end, or the size."""
+    while data := os.pread(descriptor, READ_BYTES, offset):
+        if (line_end := data.find(b"\n")) >= 0:
+            return offset + line_end
+        offset += len(data)
+    return size_bytes

@@ -198,7 +198,7 @@ def test_serving_imports_nothing_that_only_training_needs(registry: Registry) ->
     ).stdout.split()
     assert "litestar" in loaded
     assert "duckdb" in loaded
-    assert {"torch", "sklearn", "matplotlib", "dagster", "pandas", "scipy"}.isdisjoint(loaded)
+    assert {"torch", "sklearn", "matplotlib", "dagster", "pandas", "pyarrow", "scipy"}.isdisjoint(loaded)
 
 
 def test_computing_threads_are_limited_to_one(registry: Registry) -> None:

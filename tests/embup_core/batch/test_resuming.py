@@ -40,7 +40,7 @@ def published_files(spec: BatchSpec) -> tuple[bytes, bytes]:
 
 def steps(run: BatchRun, count: int) -> None:
     for _ in range(count):
-        assert run.step()
+        run.step()  # with helpers, a step may bring any number of answers
 
 
 @pytest.mark.parametrize("helpers", [0, 1, 3])
