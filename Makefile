@@ -20,12 +20,12 @@ export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format types contracts definitions check dev train serve bench clean
+.PHONY: help venv demo test test-crash lint format types contracts definitions check dev train serve bench clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value …]"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 venv: $(STAMP) ## make .venv and install everything into it
 
@@ -50,6 +50,9 @@ demo: $(STAMP) ## train, publish, serve, one request, one batch, a report [SOURC
 
 test: $(STAMP) ## run all tests [ARGS="-k name"]
 	@$(BIN)/pytest $(ARGS)
+
+test-crash: $(STAMP) ## hundreds of kills, faults and full disks, where `make test` has a few [ARGS="-k name"]
+	@EMBUP_CRASH_SCALE=full $(BIN)/pytest tests/crash --timeout 7200 $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -96,8 +99,8 @@ train: $(STAMP) ## train and publish into DATA/registry [SOURCE=folder]
 serve: $(STAMP) ## the service alone, on DATA/registry [SERVICE_PORT=8000]
 	@exec $(BIN)/embup serve --registry '$(DATA)/registry' --data '$(DATA)' --port $(SERVICE_PORT) $(ARGS)
 
-bench: $(STAMP) ## measure text, realtime and memory; says how to measure the decoders
-	@for name in text realtime memory; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+bench: $(STAMP) ## measure text, batch, realtime and memory; says how to measure the decoders
+	@for name in text batch realtime memory; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 	@echo "On your own data, with --source DIR: python -m benchmarks.decoders, benchmarks.scale, benchmarks.storage"
 
 clean: ## remove .venv, caches and build products; data/ stays

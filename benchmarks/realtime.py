@@ -1,251 +1,219 @@
 """Realtime latency, alone and beside a batch that has more to do than it can: the figure this service is for.
 
-    python -m benchmarks.realtime [--registry DIR] [--rate 100] [--seconds 8] [--rounds 3]
+    python -m benchmarks.realtime [--registry DIR] [--source DIR] [--rate 100] [--seconds 5] [--rounds 5]
+                                  [--plot FILE]
 
-Starts the real server on a free port and sends single-row JSON requests over loopback, at moments drawn from
-a Poisson process: a slow answer holds no later request back. Latency is from the first byte sent to the last
-byte received.
-Rounds alone, beside a batch, and beside the same work done without the gate by a process of its own at idle
-priority take turns, so that a slow minute of the machine hits all. The last line is the figure.
+All over loopback against real servers, latency from the first byte sent to the last byte received. A round
+has each kind once, in changing order, so that a slow minute of the machine hits all:
+
+- closed loop: one connection sends single rows one after the other, and requests that do nothing;
+- open loop: single rows at moments drawn from a Poisson process, so that a slow answer holds no later one
+  back: alone, beside a batch, beside a batch that the gate never stops, and against LitServe with the same
+  decoder, alone and beside the usual batch loop in a thread;
+- the batches with no request beside them, so that it can be told what share of their speed they keep.
+
+--plot draws some tenths of a second with the gate and without. The last line is the figure.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.server import publish_sample_decoder, start_server
+from benchmarks import realtime_plot
+from benchmarks.client import Caller
+from benchmarks.figures import say
+from benchmarks.rivals import Rival, Service, peer, service
+from benchmarks.server import jittered, registry_and_rows, write_input
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Sequence
 
-DIMS = 32
 DISTINCT_ROWS = 2_000
-ROW_BYTES = 1536 * 12
-BATCH_ROWS = 400_000  # more than any run gets through
-LONGEST_WAIT = "embup_gate_realtime_waited_max_seconds"
+BATCH_ROWS = 400_000  # more than any round gets through
+CLOSED_REQUESTS = 400
+WARM_REQUESTS = 100
 
 
 @dataclass
-class Round:
-    """What one round saw. Latencies in milliseconds."""
+class Seen:
+    """What the rounds of one kind saw: one entry a round, but for latencies, in ms, one a request."""
 
     latencies_ms: list[float] = field(default_factory=list)
-    batch_rows_per_s: float = 0.0
-    paused_share: float = 0.0
-    longest_wait_ms: float = 0.0
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+    rows_per_s: list[float] = field(default_factory=list)
+    paused_share: list[float] = field(default_factory=list)
+
+    def add(self, latencies_ms: Sequence[float]) -> None:
+        """Note a round's latencies."""
+        self.latencies_ms += latencies_ms
+        p50, p99 = np.percentile(latencies_ms, [50, 99])
+        self.p50_ms.append(float(p50))
+        self.p99_ms.append(float(p99))
+
+    def line(self) -> str:
+        """Percentiles over all requests."""
+        p50, p90, p99, worst = np.percentile(self.latencies_ms, [50, 90, 99, 100])
+        count = len(self.latencies_ms)
+        return f"p50 {p50:6.2f}  p90 {p90:6.2f}  p99 {p99:6.2f}  max {worst:6.2f} ms  ({count:,} requests)"
 
 
-class Client:
-    """Keep-alive connections to one server, and just enough HTTP: a full client costs more than it measures.
-
-    Parameters
-    ----------
-    port
-        On the loopback.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-
-    async def request(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-        """Send one request; give status and body."""
-        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        if self._idle:
-            reader, writer = self._idle.pop()
-        else:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 20)
-        writer.write(
-            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(content)}\r\n\r\n".encode()
-            + content
-        )
-        head = await reader.readuntil(b"\r\n\r\n")
-        lines = head.lower().split(b"\r\n")
-        length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
-        answer = await reader.readexactly(length)
-        self._idle.append((reader, writer))
-        return int(head[9:12]), answer
-
-    async def json(self, method: str, path: str, body: Any = None) -> Any:
-        """Send one request that must succeed; give what it answered."""
-        status, answer = await self.request(method, path, body)
-        if status >= 300:
-            raise SystemExit(f"error: {method} {path}: {status} {answer.decode()}")
-        return json.loads(answer)
-
-    def close(self) -> None:
-        """Close every connection."""
-        for _, writer in self._idle:
-            writer.close()
+def closed_loop(rival: Service, path: str, bodies: Sequence[bytes], seen: Seen) -> None:
+    """One request after the other on one connection."""
+    caller = Caller(rival.port)
+    for body in bodies[:WARM_REQUESTS]:
+        caller.latency_ms(path, body)
+    seen.add([caller.latency_ms(path, body) for body in bodies[:CLOSED_REQUESTS]])
+    caller.close()
 
 
-async def send(client: Client, bodies: list[bytes], *, rate: float, seconds: float, seed: int) -> list[float]:
-    """Send requests at Poisson moments; give their latencies in milliseconds."""
-    draw = random.Random(seed)
-    latencies: list[float] = []
-
-    async def one(body: bytes) -> None:
-        started = time.perf_counter()
-        status, _ = await client.request("POST", "/v1/upsample", body)
-        if status != 200:
-            raise SystemExit(f"error: a realtime request was answered {status}")
-        latencies.append((time.perf_counter() - started) * 1e3)
-
-    async with asyncio.TaskGroup() as tasks:
-        due = start = time.perf_counter()
-        while due - start < seconds:
-            due += draw.expovariate(rate)
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            tasks.create_task(one(draw.choice(bodies)))
-    return latencies
-
-
-async def beside_a_batch(
-    client: Client, folder: Path, number: int, sending: Coroutine[Any, Any, list[float]]
-) -> tuple[list[float], float, float]:
-    """Send while a batch runs; give latencies, the batch's rows a second and its share of time paused."""
-    accepted = await client.json(
-        "POST",
-        "/v1/batches",
-        {"input_filepath": str(folder / "in.txt"), "output_filepath": str(folder / f"out{number}.txt")},
-    )
-    path = f"/v1/batches/{accepted['batch_request_id']}"
-    while (before := await client.json("GET", path))["num_records_processed"] == 0:  # noqa: ASYNC110
-        await asyncio.sleep(0.05)
-    started = time.perf_counter()
-    latencies = await sending
-    after = await client.json("GET", path)
-    elapsed = time.perf_counter() - started
-    if after["status"] != "IN PROGRESS":
-        raise SystemExit(f"error: the batch ended during the round: {after}")
-    await client.json("POST", path + "/cancel")
-    while (await client.json("GET", path))["phase"] != "CANCELLED":  # noqa: ASYNC110 - another process
-        await asyncio.sleep(0.02)
-    rows = after["num_records_processed"] - before["num_records_processed"]
-    return latencies, rows / elapsed, (after["paused_s"] - before["paused_s"]) / elapsed
+def open_loop(
+    rival: Rival, bodies: Sequence[bytes], rate: float, seconds: float, seen: Seen, *, batch: bool
+) -> None:
+    """Requests at Poisson moments, beside a batch or not; none at rate 0."""
+    if rate:
+        rival.requests.send(bodies, rate=rate, seconds=min(seconds, 0.5), seed=0)  # connections, caches
+    if batch:
+        rival.start_batch()
+    started, before = time.monotonic(), rival.rows_written() if batch else 0.0
+    if rate:
+        answered = rival.requests.send(bodies, rate=rate, seconds=seconds, seed=len(seen.p50_ms) + 1)
+        seen.add([answer.latency_ms for answer in answered])
+    else:
+        time.sleep(seconds)
+    if batch:
+        elapsed = time.monotonic() - started
+        seen.rows_per_s.append((rival.rows_written() - before) / elapsed)
+        rival.end_batch()
+        seen.paused_share.append(rival.paused_s / elapsed)
 
 
-async def beside_a_process(
-    registry: Path, folder: Path, sending: Coroutine[Any, Any, list[float]]
-) -> tuple[list[float], float]:
-    """Send while a process of its own, without the gate, works on the file; give latencies and its rows/s."""
-    output = folder / "process.txt"
-    part = output.with_name(output.name + ".part")
-    embup = Path(sys.executable).with_name("embup")
-    process = subprocess.Popen(  # noqa: ASYNC220 - nothing is sent yet
-        [embup, "upsample", folder / "in.txt", output, "--registry", registry],
-        stderr=subprocess.DEVNULL,
-    )
-    os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
-    try:
-        while not part.exists() or part.stat().st_size == 0:  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.05)
-        started, before = time.perf_counter(), part.stat().st_size
-        latencies = await sending
-        rows = (part.stat().st_size - before) / ROW_BYTES
-        return latencies, rows / (time.perf_counter() - started)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(20)
-        part.unlink(missing_ok=True)
-
-
-async def measure(
-    port: int, registry: Path, folder: Path, *, rate: float, seconds: float, rounds: int
-) -> tuple[Round, Round, Round]:
-    """Run the rounds; give what was seen alone, beside a batch and beside a process."""
-    rows = np.random.default_rng(0).normal(size=(DISTINCT_ROWS, DIMS))
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    lines = "".join(",".join(f"{value:.8f}" for value in row) + "\n" for row in rows)
-    with (folder / "in.txt").open("w") as file:
-        for _ in range(BATCH_ROWS // DISTINCT_ROWS):
-            file.write(lines)
-    bodies = [json.dumps({"embedding": row.tolist()}).encode() for row in rows]
-    client = Client(port)
-    alone, beside, apart = Round(), Round(), Round()
-    await send(client, bodies, rate=rate, seconds=1.0, seed=0)  # connections, caches
+def measure(
+    ours: Service, ungated: Service, other: Rival | None, bodies: Sequence[bytes], options: argparse.Namespace
+) -> dict[str, Seen]:
+    """Run the rounds; give what each kind saw."""
+    found: dict[str, Seen] = {}
+    kinds: list[Callable[[], None]] = []
+    for kind, path in (("closed, single row", "/v1/upsample"), ("closed, no-op", "/noop")):
+        found[kind] = Seen()
+        kinds.append(partial(closed_loop, ours, path, bodies, found[kind]))
+    rivals: list[tuple[str, Rival, float, bool]] = [
+        ("alone", ours, options.rate, False),
+        ("beside a batch", ours, options.rate, True),
+        ("beside a batch, gate off", ungated, options.rate, True),
+        ("the batch alone", ours, 0, True),
+    ]
+    if other is not None:
+        rivals += [
+            ("LitServe alone", other, options.rate, False),
+            ("LitServe beside the usual loop", other, options.rate, True),
+            ("the usual loop alone", other, 0, True),
+        ]
+    for kind, rival, rate, batch in rivals:
+        found[kind] = Seen()
+        kinds.append(partial(open_loop, rival, bodies, rate, options.seconds, found[kind], batch=batch))
+    shuffler = random.Random(0)
     gc.disable()
-    for number in range(rounds):
-        alone.latencies_ms += await send(client, bodies, rate=rate, seconds=seconds, seed=3 * number + 1)
-        latencies, rows_per_s, paused_share = await beside_a_batch(
-            client, folder, number, send(client, bodies, rate=rate, seconds=seconds, seed=3 * number + 2)
-        )
-        beside.latencies_ms += latencies
-        beside.batch_rows_per_s += rows_per_s / rounds
-        beside.paused_share += paused_share / rounds
-        latencies, rows_per_s = await beside_a_process(
-            registry, folder, send(client, bodies, rate=rate, seconds=seconds, seed=3 * number + 3)
-        )
-        apart.latencies_ms += latencies
-        apart.batch_rows_per_s += rows_per_s / rounds
-    _, metrics = await client.request("GET", "/metrics")
-    waits = [line for line in metrics.decode().splitlines() if line.startswith(LONGEST_WAIT)]
-    beside.longest_wait_ms = float(waits[0].split()[1]) * 1e3
-    client.close()
-    return alone, beside, apart
+    for number in range(1, options.rounds + 1):
+        say(f"round {number} of {options.rounds}")
+        shuffler.shuffle(kinds)
+        for kind_of_round in kinds:
+            kind_of_round()
+    gc.enable()
+    return found
 
 
-def summary(found: Round) -> str:
-    """Give one round's percentiles as text."""
-    p50, p90, p99, worst = np.percentile(found.latencies_ms, [50, 90, 99, 100])
-    count = len(found.latencies_ms)
-    return f"p50 {p50:6.2f}  p90 {p90:6.2f}  p99 {p99:6.2f}  max {worst:6.2f} ms  ({count} requests)"
+def report(found: dict[str, Seen], options: argparse.Namespace) -> None:
+    """Print; the figure last."""
+
+    def middle(values: Sequence[float]) -> float:
+        return float(np.median(values))
+
+    print(
+        f"{options.rounds} rounds of {options.seconds:g} s; {os.cpu_count()} cores; "
+        f"load {os.getloadavg()[0]:.1f}"
+    )
+    for kind, seen in found.items():
+        if not seen.latencies_ms:
+            continue
+        if kind == "alone":
+            print(f"open loop, {options.rate:g} requests/s, Poisson")
+        print(f"{kind:31} {seen.line()}")
+    row, noop = found["closed, single row"], found["closed, no-op"]
+    ratios = [one / other for one, other in zip(row.p50_ms, noop.p50_ms, strict=True)]
+    print(f"closed loop: p50 of a single row is {middle(ratios):.2f} x that of a no-op, median of the rounds")
+    kept = {}
+    for name, under_load, by_itself in (
+        ("the batch", "beside a batch", "the batch alone"),
+        ("the batch, gate off", "beside a batch, gate off", "the batch alone"),
+        ("the usual loop", "LitServe beside the usual loop", "the usual loop alone"),
+    ):
+        if by_itself in found:
+            loaded, solo = middle(found[under_load].rows_per_s), middle(found[by_itself].rows_per_s)
+            kept[name] = loaded / solo
+            paused = middle(found[under_load].paused_share)
+            print(
+                f"{name:20} {solo:7,.0f} rows/s alone, {loaded:7,.0f} beside requests, keeps {kept[name]:.0%}"
+                + (f", paused {paused:.0%} of the time" if paused else "")
+            )
+    alone, beside, ungated = (found[kind] for kind in ("alone", "beside a batch", "beside a batch, gate off"))
+    base = middle(alone.p99_ms)
+    figure = (
+        f"realtime p99: {base:.2f} ms alone, {middle(beside.p99_ms):.2f} beside a batch"
+        f" ({middle(beside.p99_ms) / base:.2f} x), {middle(ungated.p99_ms):.2f} with the gate off"
+    )
+    if (litserve := found.get("LitServe beside the usual loop")) is not None:
+        figure += f", {middle(litserve.p99_ms):.2f} of LitServe beside the usual loop"
+    print(figure + f"; the batch keeps {kept['the batch']:.0%} of its speed")
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Realtime latency, alone and beside a batch.")
     parser.add_argument("--registry", type=Path, help="folder of published decoders; default: one is fitted")
+    parser.add_argument("--source", help="where rows come from: folder, two URLs, or sample[:ROWS]")
     parser.add_argument("--rate", type=float, default=100.0, help="requests a second, on average")
-    parser.add_argument("--seconds", type=float, default=8.0, help="seconds of one round")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each kind")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds of one round of the open loop")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each kind")
+    parser.add_argument("--plot", type=Path, help="draw a PNG there")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="embup-realtime-") as name:
-        folder = Path(name)
-        registry = options.registry or publish_sample_decoder(folder)
-        process, port = start_server(registry, folder)
-        try:
-            alone, beside, apart = asyncio.run(
-                measure(
-                    port,
-                    registry,
-                    folder,
-                    rate=options.rate,
-                    seconds=options.seconds,
-                    rounds=options.rounds,
-                )
-            )
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
-    p99_alone, p99_beside = (float(np.percentile(found.latencies_ms, 99)) for found in (alone, beside))
-    load = os.getloadavg()[0]
-    print(f"{options.rate:g} single-row requests/s, Poisson; {os.cpu_count()} cores; load {load:.1f}")
-    print(f"alone           {summary(alone)}")
-    print(f"beside a batch  {summary(beside)}")
-    print(f"beside a process without the gate  {summary(apart)}")
-    print(f"work of that process {apart.batch_rows_per_s:6,.0f} rows/s")
-    share = beside.paused_share
-    print(f"batch beside it {beside.batch_rows_per_s:6,.0f} rows/s, paused {share:.0%} of the time")
-    print(f"longest wait of a request for the batch: {beside.longest_wait_ms:.2f} ms")
-    ratio = p99_beside / p99_alone
-    print(f"realtime p99: {p99_alone:.2f} ms alone, {p99_beside:.2f} ms beside a batch ({ratio:.2f} x)")
+    with tempfile.TemporaryDirectory(prefix="embup-realtime-") as made, ExitStack() as servers:
+        folder = Path(made)
+        registry, rows = registry_and_rows(options.registry, options.source, folder)
+        source, pauses = folder / "in.txt", folder / "pauses"
+        write_input(source, rows, BATCH_ROWS)
+        bodies = [
+            json.dumps({"embedding": row.tolist()}).encode() for row in jittered(rows, DISTINCT_ROWS, seed=0)
+        ]
+        ours = servers.enter_context(service(registry, folder / "gate", source, pauses=pauses))
+        ungated = servers.enter_context(service(registry, folder / "open", source, open_gate=True))
+        other = None
+        if find_spec("litserve") is not None:
+            other = servers.enter_context(peer(registry, source))
+        else:
+            say("LitServe is not installed and left out: pip install -e '.[bench]'")
+        found = measure(ours, ungated, other, bodies, options)
+        if options.plot:
+            panels = [
+                realtime_plot.record("with the gate", ours, bodies, options.rate, pauses),
+                realtime_plot.record("with the gate off", ungated, bodies, options.rate, None),
+            ]
+            options.plot.write_bytes(realtime_plot.draw(panels, options.rate))
+    report(found, options)
 
 
 if __name__ == "__main__":

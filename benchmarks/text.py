@@ -1,13 +1,15 @@
 """Text in and out: the formatter against orjson, Polars and np.savetxt, and the parser against its rivals.
 
-Run as ``OMP_NUM_THREADS=1 python -m benchmarks.text``. Rounds are interleaved in a changing order, so
-that a busy moment of the machine hits all rivals; figures are medians. Polars and orjson are wanted for
-this alone.
+    python -m benchmarks.text
+
+Rounds are interleaved in a changing order, so that a busy moment of the machine hits all rivals; figures are
+medians. All on one core. The last line is the figure.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import random
 import statistics
 import time
@@ -18,14 +20,16 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
 
-from embup_core.text import format_rows, parse_rows
+from benchmarks.figures import run_on_one_core
+from embup_core.text import format_rows, parse_rows, row_bytes
 from embup_core.text.parser import _parse_line_by_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROUNDS = 15
-ROWS = 64
+FORMATTED_ROWS = 256
+PARSED_ROWS = 64
 LONG_DIMS = 1536
 SHORT_DIMS = 32
 PARSES_A_ROUND = 10
@@ -66,14 +70,19 @@ def formatters(rows: Any) -> Rivals:
         np.savetxt(text, rows, fmt="%.8f", delimiter=",")
         return text.getvalue()
 
-    def write_csv() -> str:
-        frame = pl.DataFrame(rows, schema=[str(i) for i in range(rows.shape[1])], orient="row")
-        return frame.write_csv(include_header=False, float_precision=8)
+    names = [str(i) for i in range(rows.shape[1])]
+    frame = pl.DataFrame(np.asfortranarray(rows), schema=names, orient="row")
 
+    def write_csv(decimals: int | None) -> str:
+        return frame.write_csv(include_header=False, float_precision=decimals)
+
+    at_hand = np.empty(len(rows) * row_bytes(rows.shape[1]), np.uint8)
     return {
-        "embup": lambda: format_rows(rows),
+        "embup": lambda: format_rows(rows, at_hand),
+        "embup, new memory": lambda: format_rows(rows),
         "orjson": lambda: orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY),
-        "polars write_csv": write_csv,
+        "polars write_csv": lambda: write_csv(8),
+        "polars, shortest": lambda: write_csv(None),
         "np.savetxt": savetxt,
     }
 
@@ -121,35 +130,36 @@ def parsers(block: bytes) -> Rivals:
     }
 
 
-def print_ratios(title: str, medians: dict[str, float]) -> None:
-    """Print how many times the time of the first rival each other takes."""
+def ratios(medians: dict[str, float]) -> str:
+    """How many times the time of the first rival each other takes."""
     ours, *others = medians
-    ratios = ", ".join(f"{name} {medians[name] / medians[ours]:.1f}x" for name in others)
-    print(f"{title}: {ours} 1, {ratios}")
+    return ", ".join(f"{medians[name] / medians[ours]:.1f} x {name}" for name in others)
 
 
 def main() -> None:
-    """Measure and print; ratios last."""
-    rows = unit_rows(ROWS, LONG_DIMS)
-    ratios: list[tuple[str, dict[str, float]]] = []
+    """Measure and print."""
+    rows = unit_rows(FORMATTED_ROWS, LONG_DIMS)
+    figures = []
     medians = medians_s(formatters(rows))
-    print(f"format {ROWS} x {LONG_DIMS} float32, one call")
+    print(f"format {FORMATTED_ROWS} x {LONG_DIMS} float32, one call")
     for name, seconds in medians.items():
         print(f"  {name:22} {seconds * 1e3:8.2f} ms  {rows.size / seconds / 1e6:7.1f} M numbers/s")
-    ratios.append(("format", medians))
+    speed = rows.size / medians["embup"] / 1e6
+    figures.append(f"format {speed:.0f} M numbers/s, {ratios(medians)}")
     for number_format in ("%.8f", "%.18e"):
         text = io.BytesIO()
-        np.savetxt(text, unit_rows(ROWS, SHORT_DIMS), fmt=number_format, delimiter=",")
+        np.savetxt(text, unit_rows(PARSED_ROWS, SHORT_DIMS), fmt=number_format, delimiter=",")
         rivals = parsers(text.getvalue())
         medians = medians_s(rivals, PARSES_A_ROUND)
-        print(f"parse {ROWS} x {SHORT_DIMS} of {number_format}, one call")
+        print(f"parse {PARSED_ROWS} x {SHORT_DIMS} of {number_format}, one call")
         for name, seconds in medians.items():
-            speed = ROWS * SHORT_DIMS / seconds / 1e6
+            speed = PARSED_ROWS * SHORT_DIMS / seconds / 1e6
             print(f"  {name:22} {seconds * 1e6:8.0f} µs  {speed:7.1f} M numbers/s")
-        ratios.append((f"parse {number_format}", medians))
-    for title, values in ratios:
-        print_ratios(title, values)
+        figures.append(f"parse {number_format} {ratios(medians)}")
+    print(f"text: {'; '.join(figures)}")
 
 
 if __name__ == "__main__":
+    os.environ["POLARS_MAX_THREADS"] = "1"
+    run_on_one_core()
     main()
