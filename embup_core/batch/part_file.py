@@ -32,6 +32,7 @@ _REMEDIES: Final = {
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LOCK_POLL_S: Final = 0.02
 _WRITTEN_AT_ONCE_BYTES: Final = 8 << 20
+_ON_ITS_WAY_BYTES: Final = 64 << 20
 
 
 def output_error(path: Path, error: OSError) -> OutputError:
@@ -165,9 +166,11 @@ class PartFile:
         """Have the kernel begin to bring what was appended to disk: the next sync has less to wait for."""
         begun_bytes = self.size_bytes - self._begun_to
         if begun_bytes >= _WRITTEN_AT_ONCE_BYTES:
-            # The advice is to drop the pages; those not yet on disk are sent there, nobody waits for that.
+            # The advice is to drop the pages; those not yet on disk are sent there, nobody waits for that. Some
+            # were sent before and can go by now: writing goes faster into pages that were just given back.
+            start = max(0, self._begun_to - _ON_ITS_WAY_BYTES)
             with suppress(OSError):
-                os.posix_fadvise(self._descriptor, self._begun_to, begun_bytes, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(self._descriptor, start, self.size_bytes - start, os.POSIX_FADV_DONTNEED)
             self._begun_to = self.size_bytes
 
     def write_head(self, head: bytes) -> None:
