@@ -166,8 +166,8 @@ class PartFile:
         """Have the kernel begin to bring what was appended to disk: the next sync has less to wait for."""
         begun_bytes = self.size_bytes - self._begun_to
         if begun_bytes >= _WRITTEN_AT_ONCE_BYTES:
-            # The advice is to drop the pages; those not yet on disk are sent there, nobody waits for that. Some
-            # were sent before and can go by now: writing goes faster into pages that were just given back.
+            # The advice is to drop the pages. Those not yet on disk are sent there, and nobody waits; some
+            # were sent before and go now: writing is faster into pages that were just given back.
             start = max(0, self._begun_to - _ON_ITS_WAY_BYTES)
             with suppress(OSError):
                 os.posix_fadvise(self._descriptor, start, self.size_bytes - start, os.POSIX_FADV_DONTNEED)
