@@ -141,7 +141,7 @@ class BatchController(Controller):
     async def cancel(
         self, batch_request_id: FromPath[str], services: NamedDependency[Services]
     ) -> BatchStatus:
-        """Stop a batch at the next slice's edge and remove what it wrote; nothing is published."""
+        """Stop a batch at the next block's edge and remove what it wrote; nothing is published."""
         job = await services.store.request_cancel(batch_request_id)
         services.engine.cancel(batch_request_id)
         return _status(job, services.engine.live)

@@ -249,7 +249,7 @@ class BatchEngine:
             remove: Callable[[], None] | protocol.Abandon | None = None
             if opened:
                 remove = protocol.Abandon()
-            elif checkpoint is not None:
+            elif resumed:
                 remove = discard
             # else what lies there may be another process's
             await self._end(job_id, Phase.FAILED, remove, error)
