@@ -51,8 +51,9 @@ demo: $(STAMP) ## train, publish, serve, one request, one batch, a report [SOURC
 test: $(STAMP) ## run all tests [ARGS="-k name"]
 	@$(BIN)/pytest $(ARGS)
 
-test-crash: $(STAMP) ## hundreds of kills, faults and full disks, where `make test` has a few [ARGS="-k name"]
-	@EMBUP_CRASH_SCALE=full $(BIN)/pytest tests/crash --timeout 7200 $(ARGS)
+test-crash: $(STAMP) ## hundreds of kills, faults, full disks, odd files, where `make test` has a few [ARGS="-k name"]
+	@EMBUP_CRASH_SCALE=full $(BIN)/pytest --timeout 7200 tests/crash tests/embup_core/text/test_grammar.py \
+	  $(wildcard tests/embup_core/batch/test_generated_*.py) tests/embup_core/batch/test_long_line.py $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check .
