@@ -277,6 +277,8 @@ class BatchEngine:
             await self._note(self._store.stopped(job.batch_request_id), log_as="job stopped")
 
     async def _ready_worker(self) -> WorkerProcess:
+        if self._worker is not None and self._worker.has_ended():
+            await self._end_worker()  # while it had nothing to do: no fault of the job that comes now
         if self._worker is None:
             self._worker = await WorkerProcess.start()
             log.info("batch worker started", pid=self._worker.pid)

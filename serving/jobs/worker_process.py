@@ -62,6 +62,13 @@ class WorkerProcess:
         """The process id; also the id of the group that its helpers are in."""
         return self._process.pid
 
+    def has_ended(self) -> bool:
+        """Whether the process is gone, noticed or not."""
+        if self._ended:
+            return True
+        # Without taking note of it: until it is buried, its id belongs to nobody else.
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def freeze(self) -> None:
         """Stop the worker and its helpers in the middle of whatever they do."""
         self._frozen = True

@@ -462,6 +462,17 @@ def test_no_worker_outlives_its_service(serve: Callable[..., Any], *, frozen: bo
     assert not alive
 
 
+def test_a_worker_that_dies_while_idle_is_no_fault_of_the_next_batch(serve: Callable[..., Any]) -> None:
+    service = serve()
+    source = service.write_input("in.txt", 300)
+    for number in range(4):
+        final = service.final(service.submit(source, service.data / f"out {number}.txt"))
+        assert (final["phase"], final["worker_deaths"], final["attempts"]) == ("COMPLETED", 0, 1)
+        for worker in psutil.Process(service.process.pid).children():
+            worker.kill()
+            service.until(lambda worker=worker: worker.status() == psutil.STATUS_ZOMBIE)
+
+
 def test_a_pause_is_seen_by_who_asks_the_history(serve: Callable[..., Any]) -> None:
     service = serve(realtime_deadline_s=30, checkpoint_interval_s=0.1)
     job = service.submit(service.write_input("in.txt", 30_000), service.data / "out.txt")
