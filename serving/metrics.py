@@ -52,7 +52,7 @@ class ServiceCollector(Collector):
         )
         yield GaugeMetricFamily(
             "embup_batch_paused",
-            "1 while a batch waits for realtime.",
+            "1 while a batch is frozen for realtime requests.",
             float(live is not None and live.paused),
         )
         yield GaugeMetricFamily(

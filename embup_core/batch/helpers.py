@@ -11,13 +11,17 @@ import mmap
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from embup_core.errors import EmbupError
 from embup_core.processes import end_with_parent
 
 if TYPE_CHECKING:
@@ -28,12 +32,22 @@ if TYPE_CHECKING:
     from embup_core.batch.encoding import Bytes
     from embup_core.text.parser import BadRow
 
+    _Answers = SimpleQueue[tuple[tuple[BadRow, ...], str | None]]
+
 # One block at work and one waiting, so that a helper never waits for the next.
 _SLOTS: Final = 2
 
 
-class HelperDiedError(RuntimeError):
+class HelperDiedError(EmbupError):
     """A helper process ended before it answered."""
+
+    code = "worker_killed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A helper process of the batch ended before it answered.",
+            remedy="Look into the kernel's log: was there too little memory?",
+        )
 
 
 @dataclass(slots=True)
@@ -77,7 +91,7 @@ class HelperAnswer:
         try:
             bad, error = self._helper.connection.recv()
         except (EOFError, OSError) as found:
-            raise HelperDiedError("a helper process of the batch ended before it answered") from found
+            raise HelperDiedError from found
         if error is not None:
             raise RuntimeError(error)
         return self._slot.memory[: self.block.rows * self._row_bytes], bad
@@ -138,7 +152,7 @@ class HelperPool:
         try:
             helper.connection.send((slot.number, block))
         except OSError as error:
-            raise HelperDiedError("a helper process of the batch ended before it was given work") from error
+            raise HelperDiedError from error
         return HelperAnswer(helper, slot, block, self._row_bytes)
 
     @property
@@ -169,6 +183,9 @@ def _help(
     for other in foreign:
         other.close()  # else nobody would learn that the process at their other end is gone
     row_bytes = answerer.encoder.row_bytes
+    # A thread sends: who gives work may be sending the next block, and would not read before that is taken.
+    answers: _Answers = SimpleQueue()
+    threading.Thread(target=_send_all, args=(connection, answers), daemon=True).start()
     while True:
         try:
             number, block = connection.recv()
@@ -180,7 +197,10 @@ def _help(
             bad = answerer.answer(block, slots[number].memory[: block.rows * row_bytes])
         except Exception as found:  # noqa: BLE001 - told to the process that asked
             error = f"{type(found).__name__}: {found}"
-        try:
-            connection.send((bad, error))
-        except OSError:
-            return
+        answers.put((bad, error))
+
+
+def _send_all(connection: Connection, answers: _Answers) -> None:
+    with suppress(OSError):  # nobody asks any more: `_help` learns it too
+        while True:
+            connection.send(answers.get())

@@ -71,7 +71,8 @@ MIGRATIONS = {
 ALTER TABLE batch_jobs ADD COLUMN max_bad_rows DOUBLE;
 ALTER TABLE batch_jobs ADD COLUMN worker_deaths BIGINT DEFAULT 0;
 ALTER TABLE batch_jobs ADD COLUMN error_code VARCHAR;
-UPDATE batch_jobs SET checkpoint = NULL WHERE finished_at IS NULL;
+UPDATE batch_jobs SET checkpoint = NULL, num_records_processed = 0, failed_rows = 0, bytes_done = 0
+    WHERE finished_at IS NULL;
 UPDATE batch_jobs SET error_code = CASE WHEN phase = 'CANCELLED' THEN 'cancelled'
     WHEN error_line IS NOT NULL THEN 'bad_row' ELSE 'internal' END
     WHERE phase IN ('FAILED', 'CANCELLED');

@@ -5,8 +5,8 @@ worker), then the database. At the end: all rows durable and the last checkpoint
 its inode, with FINALIZING in the database; then the rename; then COMPLETED. So whatever is in the database is
 already true of the files.
 
-The worker answers rows under the gate's lease, which freezes it while realtime requests are in flight.
-Opening, publishing and removing files do not need the lease: they take no processor to speak of.
+The worker answers rows under the gate's lease, which freezes it while realtime requests are in flight. It
+opens, publishes and removes files without the lease: at idle priority, but not frozen.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ log = structlog.get_logger("embup.serving.jobs")
 T = TypeVar("T")
 
 RETRY_S = 5.0  # after the database or the registry failed: long enough for a disk to be cleared
+RESTART_S = 0.5  # before the next worker, for each that died under the job
+STOP_PATIENCE_S = 6.0  # for the worker's last checkpoint when the service stops
 WORKER_DEATHS = 3  # of one job, after which it is the job's fault
 PAUSE_NOTE_S = 1.0
 PATIENCE_S = 10.0  # for an earlier worker of the job, which the kernel may still be busy with
@@ -127,6 +129,9 @@ class BatchEngine:
         self._stopping.set()
         if self.live is not None:
             self.live.halt.set()
+        if self._worker is not None:
+            # What is durable stays: a worker that the disk holds up does not hold up the stop.
+            asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self._worker.kill)
         self._wake.set()
         self._tell(urgent=False)
 
@@ -233,8 +238,8 @@ class BatchEngine:
             await self._end(job_id, Phase.CANCELLED, discard)
             return
         opened = False
+        worker = await self._ready_worker()  # without one no job could go on: not this one's fault
         try:
-            worker = await self._ready_worker()
             await worker.ask(self._opening(job, version, checkpoint, resumed=resumed))
             opened = True
             await self._end_attempt(job, worker, await self._work(job, worker))
@@ -292,8 +297,12 @@ class BatchEngine:
     async def _mourn(self, job_id: str, how: str) -> None:
         """Note that the worker died under a job, and end the job when it was not the first time."""
         await self._end_worker()
+        if self.stopping:  # what ends the service may end its worker with it
+            await self._note(self._store.stopped(job_id), log_as="job stopped")
+            return
         job = await self._note(self._store.worker_died(job_id, how=how), log_as="batch worker died")
         if job.worker_deaths < WORKER_DEATHS:
+            await self._sleep(RESTART_S * job.worker_deaths)
             return
         error = EmbupError(
             f"The worker process {how}; so it has ended {job.worker_deaths} times with this batch, the last"
@@ -357,7 +366,10 @@ class BatchEngine:
                         pause_count=live.pause_count,
                         running_s=clock.running_s,
                     )
-                except duckdb.Error as error:  # the next checkpoint says what it means for the batch
+                except (
+                    duckdb.Error,
+                    JobError,
+                ) as error:  # the next checkpoint says what it means
                     log.warning("a pause could not be noted", batch_request_id=job_id, error=str(error))
                 self._tell(urgent=False)
 
@@ -400,7 +412,7 @@ class BatchEngine:
                     await (await self._ready_worker()).ask(remove)
                 else:
                     await self._in_thread(remove)
-            except (EmbupError, OSError) as refusal:
+            except (EmbupError, OSError, protocol.UnexpectedError) as refusal:
                 log.warning("a part file stays behind", batch_request_id=job_id, error=str(refusal))
             except WorkerDiedError:
                 await self._end_worker()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -129,13 +130,15 @@ class Worker:
         ------
         HelperDiedError
             A helper process is gone, and this one is not worth more without it.
+        ServiceGoneError
+            The service hung up in the middle of the work.
         """
         while (command := self._commands.wait()) is not None:
             if isinstance(command, protocol.Halt):
                 continue  # it crossed the answer that made it needless
             try:
                 answer = self._carry_out(command)
-            except HelperDiedError:
+            except (HelperDiedError, ServiceGoneError):
                 raise
             except Exception as error:  # noqa: BLE001 - the service decides what becomes of it
                 if not isinstance(error, EmbupError | OSError):
@@ -145,8 +148,9 @@ class Worker:
 
     def close(self) -> None:
         """Let go of a batch that is open."""
-        if self._run is not None:
-            self._run.close()
+        run, self._run = self._run, None  # with its decoder: the next batch may have another
+        if run is not None:
+            run.close()
 
     def _carry_out(self, command: protocol.Command) -> protocol.Reply:
         match command:
@@ -220,6 +224,8 @@ class Worker:
 def main() -> None:
     """Serve the socket that is the first argument, as a child of the process that is the second."""
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a stop of everything is the service's to carry out
     end_with_parent(parent)
     yield_to_others()
     limit_math_threads()
@@ -230,7 +236,7 @@ def main() -> None:
         with suppress(ConnectionError, ServiceGoneError):
             worker.serve()
     except HelperDiedError as error:
-        sys.stderr.write(f"the batch worker ends: {error}\n")
+        sys.stderr.write(f"the batch worker ends: {error.message}\n")
         sys.exit(ENDED_WITHOUT_HELPER)
     finally:
         worker.close()

@@ -53,6 +53,8 @@ class WorkerProcess:
                 process_group=0,
                 stdin=subprocess.DEVNULL,
             )
+        with suppress(OSError):  # its own wish to yield to others comes after its imports
+            os.setpriority(os.PRIO_PROCESS, process.pid, 19)
         worker = cls(process, ours)
         worker._reader, worker._writer = await asyncio.open_connection(sock=ours, limit=LONGEST_LINE_BYTES)
         return worker

@@ -462,6 +462,24 @@ def test_no_worker_outlives_its_service(serve: Callable[..., Any], *, frozen: bo
     assert not alive
 
 
+def test_a_stop_that_reaches_the_worker_too_is_no_death_of_it(serve: Callable[..., Any]) -> None:
+    """A service manager or a shutdown sends the signal to every process at once."""
+    service = serve(batch_processes=2)
+    job = service.submit(service.write_input("in.txt", 30_000), service.data / "out.txt")
+    part = service.data / "out.txt.part"
+    for attempt in range(1, 5):
+        size = part.stat().st_size if part.exists() else 0
+        service.until(lambda size=size: part.exists() and part.stat().st_size > size)
+        family = psutil.Process(service.process.pid).children(recursive=True)
+        for process in family:
+            process.send_signal(signal.SIGTERM)
+        assert service.end(signal.SIGTERM) == 0
+        service.start()
+        status = service.status(job)
+        assert (status["status"], status["worker_deaths"]) == ("IN PROGRESS", 0), attempt
+    service.http.post(f"/v1/batches/{job}/cancel")
+
+
 def test_a_worker_that_dies_while_idle_is_no_fault_of_the_next_batch(serve: Callable[..., Any]) -> None:
     service = serve()
     source = service.write_input("in.txt", 300)
