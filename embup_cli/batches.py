@@ -1,6 +1,7 @@
 """`embup submit|status|watch|cancel|list`: batches of a running service, over HTTP."""
 
 import time
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from embup_cli import options
 from embup_cli.failures import FAILED
 from embup_cli.output import Progress, print_fields, print_json, print_table, progress
-from embup_core.errors import JobConflictError, JobError, UnknownJobError
+from embup_core.errors import InputError, JobConflictError, JobError, UnknownJobError
 
 if TYPE_CHECKING:
     from embup_cli.client import ServiceClient
@@ -37,6 +38,11 @@ def submit(
     """
     from embup_cli.client import ServiceClient
 
+    if max_bad_rows is not None and not isfinite(max_bad_rows):
+        raise InputError(
+            f"--max-bad-rows: expected a whole number or a share between 0 and 1, found {max_bad_rows}.",
+            remedy="100 allows a hundred bad rows, 0.01 one in a hundred.",
+        )
     request = {
         "input_filepath": str(input_path.absolute()),
         "output_filepath": str(output_path.absolute()),
@@ -139,5 +145,6 @@ def _show(batch: dict[str, Any], *, json: bool) -> None:
         return
     fields = [(name, value) for name, value in batch.items() if value is not None and name != "error"]
     if batch["error"]:
+        fields += [("error code", batch["error"]["code"]), ("line", batch["error"]["line"])]
         fields += [("error", batch["error"]["detail"]), ("remedy", batch["error"]["remedy"] or None)]
     print_fields(fields)

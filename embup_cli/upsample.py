@@ -1,6 +1,7 @@
 """`embup upsample`: the batch engine on one file, without a service."""
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,7 @@ def upsample(
     )
     upsampler = Registry(registry).load(version)
     check_request(spec, dims=upsampler.input_dims)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and leaves no part
     started_s = time.monotonic()
     # Before the progress bar: its thread must not be there when helpers are forked.
     run = BatchRun(spec, upsampler, helpers=usable_cores() - 1)

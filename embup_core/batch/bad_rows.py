@@ -23,7 +23,9 @@ def bad_row(
 ) -> BadRowError:
     """Return the error for a row that ends the batch."""
     remedy = "Correct the row, or ask for nans in its place (on_bad_row: nan)."
-    if spec.on_bad_row == "nan":
+    if code == "too_many_bad_rows":
+        remedy = "Correct the rows, or raise max_bad_rows."
+    elif spec.on_bad_row == "nan":
         remedy = row_remedy(spec.input_path)
     return BadRowError(line, reason, raw, file=spec.input_path, remedy=remedy, code=code)
 

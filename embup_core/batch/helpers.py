@@ -179,7 +179,8 @@ def _help(
 ) -> None:
     """Answer blocks until nobody asks any more; what a helper process runs."""
     end_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that it works for
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # they are for the process that it works for
     for other in foreign:
         other.close()  # else nobody would learn that the process at their other end is gone
     row_bytes = answerer.encoder.row_bytes

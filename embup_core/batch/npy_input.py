@@ -69,7 +69,7 @@ class NpyReader:
 
     def _require_rows(self, shape: tuple[int, ...], *, fortran: bool) -> None:
         dtype = self._dtype
-        expected = f"float32 or float64, C order, shape (n, {self._dims})"
+        expected = f"float16, float32 or float64, C order, shape (n, {self._dims})"
         found = f"{'Fortran order, ' if fortran else ''}{dtype.name}, shape {shape}"
         fitting = dtype.kind == "f" and dtype.itemsize in _VALUE_BYTES and not fortran
         if not fitting or len(shape) != 2 or shape[1] != self._dims:

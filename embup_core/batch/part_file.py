@@ -222,6 +222,20 @@ class PartFile:
         if found_bytes != self.size_bytes:
             raise self._not_own_size(self.size_bytes, found_bytes)
 
+    def require_own_name(self) -> None:
+        """Check that the path still names this file.
+
+        Raises
+        ------
+        OutputError
+            It was removed, moved or replaced.
+        """
+        if not _names(self.path, self._descriptor):
+            raise OutputError(
+                f"{self.path} is gone: it was removed, moved or replaced by somebody else.",
+                remedy="Keep others from that file and start the batch anew.",
+            )
+
     def _not_own_size(self, expected_bytes: int, found_bytes: int) -> OutputError:
         what = "cut" if found_bytes < expected_bytes else "written to"
         return OutputError(

@@ -265,7 +265,7 @@ class BatchRun:
         InputFileError
             The input was replaced or written to.
         OutputError
-            The rows could not be brought to disk.
+            The rows could not be brought to disk, or somebody took the output's name or a part file away.
         """
         return self.finish_sync(self.begin_sync())
 
@@ -274,12 +274,14 @@ class BatchRun:
         if self._published_as is not None:
             return PendingSync(self._published_as, ())
         output = self._require_usable()
+        require_free_name(self._spec.output_path, overwrite=self._spec.overwrite)
         self._broken = True
         require_same_file(self._spec.input_path, self._input, self._fingerprint)
         errors = self._errors
         converted = self._converted if self._complete else None
         parts = tuple(part for part in (output, self._converted, errors) if part is not None)
         for part in parts:
+            part.require_own_name()
             part.require_own_size()
         self._broken = False
         checkpoint = Checkpoint(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # same file and model give the same bytes. More rows decode a little faster and leave a core's cache.
 DEFAULT_CHUNK_ROWS: Final = 128
 
+_OWN_ENDINGS: Final = (".part", ".errors.jsonl")
+
 BadRowPolicy = Literal["fail", "nan"]
 
 
@@ -57,6 +59,12 @@ class BatchSpec:
             raise InputFileError("the input path holds a character that no path can have")
         if not _can_be_a_path(self.output_path) or not self.output_path.name:
             raise OutputError("the output path is not a file's path")
+        if self.output_path.name.endswith(_OWN_ENDINGS):
+            raise OutputError(
+                f"{self.output_path}: names that end in {' or '.join(_OWN_ENDINGS)} are those of files that"
+                " grow beside an output.",
+                remedy="Choose another output.",
+            )
         limit = self.max_bad_rows
         if limit is None:
             return

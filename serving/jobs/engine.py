@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 RETRY_S = 5.0  # after the database or the registry failed: long enough for a disk to be cleared
 RESTART_S = 0.5  # before the next worker, for each that died under the job
-STOP_PATIENCE_S = 6.0  # for the worker's last checkpoint when the service stops
+STOP_PATIENCE_S = 6.0  # for the worker to let go of its job when the service stops or the job is cancelled
 WORKER_DEATHS = 3  # of one job, after which it is the job's fault
 PAUSE_NOTE_S = 1.0
 PATIENCE_S = 10.0  # for an earlier worker of the job, which the kernel may still be busy with
@@ -109,7 +109,13 @@ class BatchEngine:
         if self.live is not None and self.live.batch_request_id == batch_request_id:
             self.live.cancelled = True
             self.live.halt.set()
+            asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self._kill_under, self.live)
         self.notice()
+
+    def _kill_under(self, live: LiveJob) -> None:
+        """End a worker that still has not let go of a job: a disk or a process that hangs holds it up."""
+        if self.live is live and self._worker is not None:
+            self._worker.kill()
 
     async def changed(self, since: int, timeout_s: float) -> None:
         """Wait until `changes` is no longer `since`, or the time is over."""
@@ -300,7 +306,8 @@ class BatchEngine:
         if self.stopping:  # what ends the service may end its worker with it
             await self._note(self._store.stopped(job_id), log_as="job stopped")
             return
-        job = await self._note(self._store.worker_died(job_id, how=how), log_as="batch worker died")
+        log.warning("batch worker died", batch_request_id=job_id, how=how)
+        job = await self._note(self._store.worker_died(job_id, how=how), log_as="death of the worker noted")
         if job.worker_deaths < WORKER_DEATHS:
             await self._sleep(RESTART_S * job.worker_deaths)
             return

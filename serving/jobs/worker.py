@@ -29,13 +29,13 @@ from embup_core.errors import EmbupError
 from embup_core.processes import end_with_parent, yield_to_others
 from embup_core.registry import Registry
 from serving.jobs import protocol
+from serving.jobs.worker_process import ENDED_WITHOUT_HELPER
 from serving.threads import limit_math_threads
 
 if TYPE_CHECKING:
     from embup_core.batch import Checkpoint
     from embup_core.upsampler import Upsampler
 
-ENDED_WITHOUT_HELPER = 3
 RECEIVE_BYTES = 65_536
 
 

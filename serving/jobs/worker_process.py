@@ -20,6 +20,8 @@ from serving.jobs import protocol
 # -P: a module of that name in the folder where the service was started is not meant.
 COMMAND: Final = (sys.executable, "-P", "-m", "serving.jobs.worker")
 LONGEST_LINE_BYTES: Final = 1 << 20
+HUNG_UP_S: Final = 2.0
+ENDED_WITHOUT_HELPER: Final = 3  # the exit code of a worker that lost a helper
 
 
 class WorkerDiedError(Exception):
@@ -137,10 +139,16 @@ class WorkerProcess:
     async def _bury(self) -> str:
         """Wait for the end and say how it came."""
         loop = asyncio.get_running_loop()
-        self._signal(signal.SIGKILL)  # its helpers, and itself if it only hung up
-        code = await loop.run_in_executor(None, self._process.wait)
+        try:
+            # One that has hung up is about to end by itself, and its helpers with it.
+            code = await loop.run_in_executor(None, self._process.wait, HUNG_UP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            code = await loop.run_in_executor(None, self._process.wait)
         self._ended = True
         self._writer.close()
+        if code == ENDED_WITHOUT_HELPER:
+            return "lost a helper process, which was killed or ended"
         if code >= 0:
             return f"ended with exit code {code}"
         with suppress(ValueError):

@@ -509,3 +509,30 @@ def test_a_pause_is_seen_by_who_asks_the_history(serve: Callable[..., Any]) -> N
         assert service.status(job)["phase"] == "PAUSED"
     service.http.post(f"/v1/batches/{job}/cancel")
     assert service.final(job)["phase"] == "CANCELLED"
+
+
+@pytest.mark.parametrize("stuck", ["worker", "helper"])
+def test_a_process_that_hangs_holds_up_neither_a_cancellation_nor_a_stop(
+    serve: Callable[..., Any], stuck: str
+) -> None:
+    service = serve(batch_processes=2)
+    source = service.write_input("in.txt", 30_000)
+
+    def hang(job: str, target: Path) -> None:
+        part = target.with_name(target.name + ".part")
+        service.until(lambda: part.exists() and part.stat().st_size > 0)
+        (worker,) = psutil.Process(service.process.pid).children()
+        (worker if stuck == "worker" else worker.children()[0]).suspend()
+
+    job = service.submit(source, service.data / "cancelled.txt")
+    hang(job, service.data / "cancelled.txt")
+    service.http.post(f"/v1/batches/{job}/cancel")
+    assert service.final(job)["phase"] == "CANCELLED"
+    assert not list(service.data.glob("cancelled.txt*"))
+    job = service.submit(source, service.data / "stopped.txt")
+    hang(job, service.data / "stopped.txt")
+    started = time.monotonic()
+    assert service.end(signal.SIGTERM) == 0
+    assert time.monotonic() - started < 10
+    service.start()
+    assert service.final(job)["phase"] == "COMPLETED"
