@@ -40,10 +40,17 @@ def append_report(spec: BatchSpec, report: PartFile | None, bad: tuple[BadRow, .
     JobConflictError
         A live run writes it.
     """
-    if report is None:
-        report = PartFile.create(spec.errors_part_path)
     lines = [msgspec.json.encode({"line": one.line, "reason": one.reason, "raw": one.raw}) for one in bad]
-    report.append(b"".join(line + b"\n" for line in lines))
+    text = b"".join(line + b"\n" for line in lines)
+    if report is not None:
+        report.append(text)
+        return report
+    report = PartFile.create(spec.errors_part_path)
+    try:
+        report.append(text)
+    except BaseException:
+        report.remove()  # the run does not know of it yet
+        raise
     return report
 
 

@@ -228,6 +228,8 @@ def test_a_batch_whose_system_call_fails_ends_whole_or_failed_with_the_reason(
     every: list[tuple[Story, str, int, Fault]] = []
     for story in STORIES if scale.every_fault else ():
         for name, count in bench.count_calls(story).items():
+            if (story, name) == ("cancel", "pwrite64"):
+                continue  # whether it still writes before it hears of the cancellation is a matter of luck
             # How much a batch writes before a cancellation, and after a kill, differs from time to time.
             varies = story in {"cancel", "resume"} and name not in {"ftruncate", "rename", "renameat2"}
             numbers = range(1, 2 if varies else count + 1)

@@ -280,6 +280,15 @@ def file_size_limit(limit_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def test_a_report_whose_first_write_is_refused_leaves_no_part(
+    write_rows: WriteRows, random_map: RandomMapUpsampler
+) -> None:
+    spec = write_rows(4, dict.fromkeys((1, 2, 3), "x" * 2000), on_bad_row="nan")
+    with file_size_limit(3_000), pytest.raises(OutputError, match=r"errors\.jsonl\.part cannot be written"):
+        run_to_completion(BatchRun(spec, random_map))
+    assert folder_names(spec) == {"in.txt"}
+
+
 def test_a_batch_goes_on_after_a_refused_write(
     write_rows: WriteRows, random_map: RandomMapUpsampler, tmp_path: Path
 ) -> None:
