@@ -52,7 +52,7 @@ class Scale:
 
 SCALES = {
     "small": Scale(
-        kills=6, worker_kills=2, submission_kills=15, publishes=4, stops=4, steps=60, every_fault=False
+        kills=4, worker_kills=2, submission_kills=8, publishes=3, stops=2, steps=40, every_fault=False
     ),
     "full": Scale(
         kills=200,
