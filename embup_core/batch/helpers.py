@@ -131,7 +131,14 @@ class HelperPool:
                     target=_help, args=(answerer, their, foreign, slots, parent), daemon=True
                 )
                 process.start()
+                their.close()  # else the end of a helper could not be told
                 self._helpers.append(_Helper(process, our, slots))
+            for helper in self._helpers:
+                # Whoever stops them all from here on stops none that would outlive this process.
+                helper.connection.recv()
+        except (EOFError, OSError) as error:
+            self.close()
+            raise HelperDiedError from error
         except BaseException:
             self.close()
             raise
@@ -183,6 +190,7 @@ def _help(
         signal.signal(number, signal.SIG_IGN)  # they are for the process that it works for
     for other in foreign:
         other.close()  # else nobody would learn that the process at their other end is gone
+    connection.send(None)
     row_bytes = answerer.encoder.row_bytes
     # A thread sends: who gives work may be sending the next block, and would not read before that is taken.
     answers: _Answers = SimpleQueue()
