@@ -83,17 +83,17 @@ class Service:
 
 @dataclass(frozen=True)
 class Formatter:
-    """One way of a library to make text of rows.
+    """One way of a peer to make text of rows.
 
     Attributes
     ----------
-    library, way
+    peer, way
         What it is called.
     write
         Makes text of so many rows, of those that it was given before.
     """
 
-    library: str
+    peer: str
     way: str
     write: Callable[[int], object]
 
@@ -129,16 +129,16 @@ def formatters(rows: NDArray[np.float32]) -> list[Formatter]:
             "orjson", "shortest", lambda count: orjson.dumps(rows[:count], option=orjson.OPT_SERIALIZE_NUMPY)
         ),
     ]
-    for library, decimals, digits in (
+    for peer, decimals, digits in (
         ("Polars", 8, "eight decimals"),
         ("Polars, shortest", None, "shortest"),
     ):
         ways.append(
-            Formatter(library, f"sink_csv, {digits}", lambda count, d=decimals: polars_sink(count, d))  # type: ignore[misc]
+            Formatter(peer, f"sink_csv, {digits}", lambda count, d=decimals: polars_sink(count, d))  # type: ignore[misc]
         )
         ways.extend(
             Formatter(
-                library,
+                peer,
                 f"write_csv, {digits}, {block} rows a block",
                 lambda count, b=block, d=decimals: polars(count, b, d),  # type: ignore[misc]
             )
@@ -155,17 +155,17 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def fastest_of_each(ways: list[Formatter], available: int) -> dict[str, tuple[Formatter, int]]:
-    """The fastest way of each library, and as many rows as take it about a second."""
+    """The fastest way of each peer, and as many rows as take it about a second."""
     found: dict[str, tuple[float, Formatter]] = {}
     tried = min(TRIED_ROWS, available)
     for way in ways:
         way.write(tried)
         seconds = min(seconds_of(lambda way=way: way.write(tried)) for _ in range(2))  # type: ignore[misc]
-        if way.library not in found or seconds < found[way.library][0]:
-            found[way.library] = (seconds, way)
+        if way.peer not in found or seconds < found[way.peer][0]:
+            found[way.peer] = (seconds, way)
     return {
-        library: (way, min(available, max(tried, round(tried * FORMATTED_S / seconds))))
-        for library, (seconds, way) in found.items()
+        peer: (way, min(available, max(tried, round(tried * FORMATTED_S / seconds))))
+        for peer, (seconds, way) in found.items()
     }
 
 
@@ -208,7 +208,7 @@ def stages(upsampler: Upsampler, rows: NDArray[np.float32]) -> dict[str, float]:
 def measure(
     service: Service, upsampler: Upsampler, folder: Path, rows: NDArray[np.float32], count: int, rounds: int
 ) -> tuple[dict[str, list[Timed]], dict[str, str]]:
-    """Run the rounds; give what each rival took, and which way of its library it was."""
+    """Run the rounds; give what each rival took, and which way of its peer it was."""
     say("warming up")
     service.batch("warm.txt", WARM_ROWS)
     say("trying the formatters")
@@ -232,8 +232,8 @@ def measure(
         "usual loop": loop,
         "plain write": lambda: (count, seconds_of(lambda: plain_write(blocks, folder / "plain.txt"))),
     }
-    for library, (way, some) in chosen.items():
-        rivals[library] = lambda way=way, some=some: (some, seconds_of(lambda: way.write(some)))  # type: ignore[misc]
+    for peer, (way, some) in chosen.items():
+        rivals[peer] = lambda way=way, some=some: (some, seconds_of(lambda: way.write(some)))  # type: ignore[misc]
     found: dict[str, list[Timed]] = {name: [] for name in rivals}
     names = list(rivals)
     shuffler = random.Random(0)
@@ -242,7 +242,7 @@ def measure(
         shuffler.shuffle(names)
         for name in names:
             found[name].append(rivals[name]())
-    return found, {library: f"{way.way}, {some:,} rows" for library, (way, some) in chosen.items()}
+    return found, {peer: f"{way.way}, {some:,} rows" for peer, (way, some) in chosen.items()}
 
 
 def main() -> None:
