@@ -13,16 +13,16 @@ from embup_core.text.formatter import (
     row_bytes,
 )
 from embup_core.text.parser import MAX_LINE_BYTES, BadRow, ParsedRows, parse_rows
-from embup_core.text.reader import Block, Chunk, RowReader
+from embup_core.text.reader import Block, FileText, LineReader
 
 __all__ = [
     "MAX_LINE_BYTES",
     "VALUE_BYTES",
     "BadRow",
     "Block",
-    "Chunk",
+    "FileText",
+    "LineReader",
     "ParsedRows",
-    "RowReader",
     "format_json_row",
     "format_json_rows",
     "format_nan_row",

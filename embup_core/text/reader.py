@@ -4,23 +4,17 @@ Chunk boundaries depend on the text alone: a reader that starts at the end of ch
 reader from the start yields after k. Memory is bounded by `chunk_rows` lines of the longest legal length,
 whatever the text holds: the rest of an overlong line is passed over, not kept.
 
-`LineReader` cuts any `TextSource` into lines; `RowReader` reads the rows of a plain file with it.
+`LineReader` cuts any `TextSource` into lines; `FileText` is that of a plain file.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from embup_core.errors import InputFileError
-from embup_core.text.parser import MAX_LINE_BYTES, BadRow, ParsedRows, parse_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import numpy as np
-    import numpy.typing as npt
+from embup_core.text.parser import MAX_LINE_BYTES, ParsedRows, parse_rows
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 BLANK: Final = b" \t\r\n"
@@ -89,29 +83,6 @@ class Block:
     def parse(self, dims: int) -> ParsedRows:
         """Return the rows, shape (rows, dims), and the refused lines."""
         return parse_rows(self.text, dims=dims, first_line=self.first_line)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Chunk:
-    """Consecutive rows of a file.
-
-    Attributes
-    ----------
-    first_line
-        1-based number of the first row's line.
-    rows
-        float32, shape (n, dims); NaN where the line was refused. No row at all: the reader is within an
-        overlong line, and the next call goes on.
-    bad
-        The refused lines, in order.
-    end_offset
-        Where the next chunk starts, in bytes; the file's size after the last one.
-    """
-
-    first_line: int
-    rows: npt.NDArray[np.float32]
-    bad: tuple[BadRow, ...]
-    end_offset: int
 
 
 class LineReader:
@@ -231,50 +202,6 @@ class LineReader:
         self._buffer = self._buffer[self._position :] + data
         self._position = 0
         return came
-
-
-class RowReader(LineReader):
-    """Reads the rows of an open file, chunk by chunk.
-
-    A byte order mark at the start, Windows line ends, a missing last line end and blank lines at the very end
-    are accepted; a blank line before that is a refused row.
-
-    Parameters
-    ----------
-    descriptor
-        A regular file open for reading; it stays the caller's. Its own position is neither used nor moved.
-    dims
-        Values a row must have.
-    chunk_rows
-        Rows of a chunk; only the last one has fewer.
-    offset, first_line
-        Where to start: an `end_offset` of this file, and the number of the line that starts there.
-    """
-
-    def __init__(
-        self, descriptor: int, *, dims: int = 32, chunk_rows: int = 64, offset: int = 0, first_line: int = 1
-    ) -> None:
-        super().__init__(FileText(descriptor, offset), chunk_rows=chunk_rows, first_line=first_line)
-        self._dims = dims
-
-    def __iter__(self) -> Iterator[Chunk]:
-        """Yield the chunks that are left."""
-        while (chunk := self.read_chunk()) is not None:
-            yield chunk
-
-    def read_chunk(self) -> Chunk | None:
-        """Return the next chunk, or None after the last row.
-
-        Raises
-        ------
-        InputFileError
-            The file ends before the size it had, or cannot be read.
-        """
-        block = self.read_block()
-        if block is None:
-            return None
-        parsed = block.parse(self._dims)
-        return Chunk(block.first_line, parsed.rows, parsed.bad, block.end_offset)
 
 
 class FileText:

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 
 from embup_core.processes import ONE_MATH_THREAD
@@ -34,19 +34,19 @@ class WorkerProcess:
     `freeze` and `thaw` stop and continue it with its helpers, wherever they are, at once.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self._connection = connection
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
-        self._frozen = False
+        self._burying = False
         self._ended = False
 
     @classmethod
     async def start(cls) -> WorkerProcess:
         """Start a worker, from the main thread: the kernel ends it when the thread that started it ends."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ExitStack() as undone:
+            undone.callback(ours.close)
             # Not through the event loop, which would be woken by each stop of the child.
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - returns when the child is there; our own words
                 [*COMMAND, str(theirs.fileno()), str(os.getpid())],
@@ -55,10 +55,15 @@ class WorkerProcess:
                 process_group=0,
                 stdin=subprocess.DEVNULL,
             )
-        with suppress(OSError):  # its own wish to yield to others comes after its imports
-            os.setpriority(os.PRIO_PROCESS, process.pid, 19)
-        worker = cls(process, ours)
-        worker._reader, worker._writer = await asyncio.open_connection(sock=ours, limit=LONGEST_LINE_BYTES)
+            undone.callback(process.wait)
+            undone.callback(process.kill)
+            with suppress(OSError):  # its own wish to yield to others comes after its imports
+                os.setpriority(os.PRIO_PROCESS, process.pid, 19)
+            worker = cls(process)
+            worker._reader, worker._writer = await asyncio.open_connection(
+                sock=ours, limit=LONGEST_LINE_BYTES
+            )
+            undone.pop_all()
         return worker
 
     @property
@@ -75,12 +80,10 @@ class WorkerProcess:
 
     def freeze(self) -> None:
         """Stop the worker and its helpers in the middle of whatever they do."""
-        self._frozen = True
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let them go on."""
-        self._frozen = False
         self._signal(signal.SIGCONT)
 
     def tell(self, command: protocol.Command) -> None:
@@ -131,19 +134,20 @@ class WorkerProcess:
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        # The id is not given to another process before this one is buried.
-        if not self._ended:
+        # Once it is being buried, its id may be given to another process at any moment.
+        if not self._burying:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
     async def _bury(self) -> str:
         """Wait for the end and say how it came."""
         loop = asyncio.get_running_loop()
+        self._burying = True
         try:
             # One that has hung up is about to end by itself, and its helpers with it.
             code = await loop.run_in_executor(None, self._process.wait, HUNG_UP_S)
         except subprocess.TimeoutExpired:
-            self.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)  # it is there: nobody has waited for it
             code = await loop.run_in_executor(None, self._process.wait)
         self._ended = True
         self._writer.close()

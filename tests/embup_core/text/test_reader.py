@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embup_core.errors import InputFileError
-from embup_core.text import MAX_LINE_BYTES, Chunk, RowReader
+from embup_core.text import MAX_LINE_BYTES, BadRow, FileText, LineReader
 
 
 class OpenFile:
@@ -30,6 +31,26 @@ class OpenFile:
         os.close(self.descriptor)
 
 
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """A block of lines with its rows."""
+
+    first_line: int
+    rows: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    bad: tuple[BadRow, ...]
+    end_offset: int
+
+
+def read_chunks(
+    descriptor: int, *, chunk_rows: int = 64, offset: int = 0, first_line: int = 1
+) -> Iterator[Chunk]:
+    """Read rows of two values from a place in a file on."""
+    reader = LineReader(FileText(descriptor, offset), chunk_rows=chunk_rows, first_line=first_line)
+    while (block := reader.read_block()) is not None:
+        parsed = block.parse(2)
+        yield Chunk(block.first_line, parsed.rows, parsed.bad, block.end_offset)
+
+
 ReadChunks = Callable[[bytes], list[Chunk]]
 
 
@@ -39,7 +60,7 @@ def chunks_of(tmp_path: Path) -> ReadChunks:
 
     def read(content: bytes) -> list[Chunk]:
         with OpenFile(tmp_path / "in.txt", content) as descriptor:
-            return list(RowReader(descriptor, dims=2, chunk_rows=4))
+            return list(read_chunks(descriptor, chunk_rows=4))
 
     return read
 
@@ -123,11 +144,10 @@ def test_resuming_at_any_chunk_reads_the_same_rest(
 ) -> None:
     content = b"\n".join(lines) + b"\n" * ended
     with OpenFile(tmp_path_factory.mktemp("reader") / "in.txt", content) as descriptor:
-        whole = list(RowReader(descriptor, dims=2, chunk_rows=chunk_rows))
+        whole = list(read_chunks(descriptor, chunk_rows=chunk_rows))
         for index, chunk in enumerate(whole):
-            rest = RowReader(
+            rest = read_chunks(
                 descriptor,
-                dims=2,
                 chunk_rows=chunk_rows,
                 offset=chunk.end_offset,
                 first_line=chunk.first_line + len(chunk.rows),
@@ -173,18 +193,20 @@ def test_a_line_of_many_megabytes_is_passed_over_in_steps(chunks_of: ReadChunks)
 
 def test_a_file_cut_while_it_is_read_is_noticed(tmp_path: Path) -> None:
     with OpenFile(tmp_path / "in.txt", numbered_lines(200_000)) as descriptor:
-        reader = RowReader(descriptor, dims=2)
-        assert reader.read_chunk() is not None
+        chunks = read_chunks(descriptor)
+        assert len(next(chunks).rows) == 64
         os.truncate(tmp_path / "in.txt", 1000)
         with pytest.raises(InputFileError, match="input changed"):
-            list(reader)
+            list(chunks)
 
 
 # VmHWM and not ru_maxrss, which a child takes over from the process that started it.
 READ_AND_REPORT_PEAK = """
 import os, sys
-from embup_core.text import RowReader
-rows = sum(len(chunk.rows) for chunk in RowReader(os.open(sys.argv[1], os.O_RDONLY), dims=2))
+from embup_core.text import FileText, LineReader
+reader, rows = LineReader(FileText(os.open(sys.argv[1], os.O_RDONLY))), 0
+while (block := reader.read_block()) is not None:
+    rows += len(block.parse(2).rows)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(rows, status["VmHWM"].split()[0])
 """
