@@ -142,10 +142,10 @@ def test_a_block_of_the_page_does_what_it_shows(block: Any, place: Any, pages: S
 @pytest.mark.timeout(300)
 def test_the_batches_are_what_they_are_meant_to_be(place: Any) -> None:
     """Else the page's queries would show nothing."""
-    found = duckdb.execute(
-        "SELECT parse_filename(input_filepath, true), phase, failed_rows, attempts FROM read_parquet(?)",
-        [str(place.folder / "data" / "history" / "jobs.parquet")],
-    ).fetchall()
+    with duckdb.connect(place.folder / "data" / "history" / "history.duckdb", read_only=True) as history:
+        found = history.execute(
+            "SELECT parse_filename(input_filepath, true), phase, failed_rows, attempts FROM batch_jobs"
+        ).fetchall()
     assert found == [
         ("monday", "COMPLETED", 0, 1),
         ("tuesday", "COMPLETED", 0, 1),

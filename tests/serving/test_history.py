@@ -198,6 +198,7 @@ def test_progress_alone_leaves_the_file_of_events_as_it_is(tmp_path: Path) -> No
 
 READER = """
 import sys, duckdb
+from pyarrow import parquet as pq
 path, parquet, stop = sys.argv[1:]
 query = ("SELECT (SELECT sum(num_records_processed) FROM batch_jobs),"
          " (SELECT max(event_id) FROM batch_events), (SELECT count(*) FROM batch_jobs),"
@@ -211,7 +212,8 @@ while not pathlib.Path(stop).exists():
     assert all(new >= old for new, old in zip(now, last)), f"{now} after {last}"
     assert now[2] == with_events, "a job without its event, or an event without its job"
     last = now
-    assert duckdb.execute("SELECT count(*) FROM read_parquet(?)", [parquet]).fetchone()[0] > 0
+    with open(parquet, "rb") as file:  # once: DuckDB opens a path several times in one query
+        assert pq.read_table(file).num_rows > 0
     reads += 1
 print(reads, *last)
 """

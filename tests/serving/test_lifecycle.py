@@ -499,10 +499,8 @@ def test_a_pause_is_seen_by_who_asks_the_history(serve: Callable[..., Any]) -> N
         begun.sendall(HALF_A_REQUEST)
 
         def seconds_paused() -> float:
-            with duckdb.connect() as connection:
-                found = connection.execute(
-                    "SELECT paused_s FROM read_parquet(?)", [str(service.data / "history" / "jobs.parquet")]
-                ).fetchall()
+            with duckdb.connect(service.data / "history" / "history.duckdb", read_only=True) as connection:
+                found = connection.execute("SELECT paused_s FROM batch_jobs").fetchall()
             return float(found[0][0])
 
         service.until(lambda: seconds_paused() > 2)
