@@ -20,7 +20,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-crash lint format types contracts definitions check dev train serve bench clean
+.PHONY: help venv demo test test-slow test-crash lint format types contracts definitions check dev train serve bench clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value …]"
@@ -48,8 +48,11 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## train, publish, serve, one request, one batch, a report [SOURCE=folder]
 	@$(BIN)/embup demo --source '$(SOURCE)' --work '$(DATA)/demo' $(ARGS)
 
-test: $(STAMP) ## run all tests [ARGS="-k name"]
-	@$(BIN)/pytest $(ARGS)
+test: $(STAMP) ## run the tests but the slow ones [ARGS="-k name"]
+	@$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-slow: $(STAMP) ## fits of all decoders, on real embeddings too, and the benchmarks in small [ARGS="-k name"]
+	@$(BIN)/pytest -m slow $(ARGS)
 
 test-crash: $(STAMP) ## hundreds of kills, faults, full disks, odd files, where `make test` has a few [ARGS="-k name"]
 	@EMBUP_CRASH_SCALE=full $(BIN)/pytest --timeout 7200 tests/crash tests/embup_core/text/test_grammar.py \

@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 
+pytestmark = pytest.mark.slow
+
 
 def lines_of(name: str, cache: Path, *arguments: str) -> list[list[str]]:
     """Cells of the printed table, its head first; every line is as wide as every other."""

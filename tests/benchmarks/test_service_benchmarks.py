@@ -16,6 +16,8 @@ from embup_core.text import format_rows
 ROOT = Path(__file__).parents[2]
 SMALL = "sample:400"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:

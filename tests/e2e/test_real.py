@@ -33,6 +33,7 @@ PEAK_BYTES = 2.5e9
 
 pytestmark = [
     pytest.mark.real,
+    pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.skipif(
         not MAKER.is_file(), reason=f"needs the folder of real embeddings (EMBUP_SHARED): no file {MAKER}"

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ROWS = 500
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:

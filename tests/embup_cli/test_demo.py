@@ -42,6 +42,7 @@ def _processes_on(folder: Path) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.slow
 def test_it_reports_what_it_measured_and_runs_again(script: Path, source: Path, tmp_path: Path) -> None:
     for option in ("--json", None):
         result = subprocess.run(
@@ -86,6 +87,7 @@ def test_it_reports_what_it_measured_and_runs_again(script: Path, source: Path, 
                 assert word in result.stdout
 
 
+@pytest.mark.slow
 def test_an_interrupt_stops_the_service_too(script: Path, source: Path, tmp_path: Path) -> None:
     with subprocess.Popen(
         [

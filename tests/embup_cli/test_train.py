@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,7 @@ def test_an_unknown_decoder_is_answered_with_the_known_ones(
     assert "kriging" in result.stderr
 
 
+@pytest.mark.slow
 def test_it_says_how_long_recovery_and_fit_took(
     embup: Callable[..., Any], sample_source: SourceFiles, tmp_path: Path
 ) -> None:
@@ -70,6 +72,7 @@ def test_it_says_how_long_recovery_and_fit_took(
     assert 0 < answer["recovery_s"] < 60
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_as_one_without_a_traceback(tmp_path: Path) -> None:
     embup = Path(sys.executable).with_name("embup")
     places = ["--registry", str(tmp_path / "r"), "--data", str(tmp_path / "d")]
@@ -94,6 +97,7 @@ def test_an_interrupted_training_ends_as_one_without_a_traceback(tmp_path: Path)
     assert not (tmp_path / "r" / "LATEST").exists()
 
 
+@pytest.mark.slow
 def test_whole_groups_are_held_out_where_asked_for_and_else_said_to_be_ignored(
     embup: Callable[..., Any], sample_source: SourceFiles, tmp_path: Path
 ) -> None:
