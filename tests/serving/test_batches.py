@@ -353,7 +353,8 @@ def test_history_can_be_queried_by_another_process_while_the_service_runs(shared
     history = shared_service.data / "history"
 
     def published() -> bool:
-        jobs = {row["batch_request_id"]: row for row in pq.read_table(history / "jobs.parquet").to_pylist()}
+        with (history / "jobs.parquet").open("rb") as file:  # once: pyarrow opens a path twice
+            jobs = {row["batch_request_id"]: row for row in pq.read_table(file).to_pylist()}
         return job in jobs and jobs[job]["status"] == "COMPLETED"
 
     shared_service.until(published)
