@@ -373,10 +373,8 @@ class BatchEngine:
                         pause_count=live.pause_count,
                         running_s=clock.running_s,
                     )
-                except (
-                    duckdb.Error,
-                    JobError,
-                ) as error:  # the next checkpoint says what it means
+                except (duckdb.Error, JobError) as error:
+                    # The next checkpoint says what it means for the batch.
                     log.warning("a pause could not be noted", batch_request_id=job_id, error=str(error))
                 self._tell(urgent=False)
 
