@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from embup_core.upsampler import Upsampler
 
 ROWS = 6_000
+MANY_ROWS = 5 * ROWS
+"""Enough that a batch is not through before a test that saw it move has done its next step."""
 HALF_A_REQUEST = (
     b"POST /v1/upsample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
 )
@@ -52,7 +54,7 @@ def test_a_killed_batch_goes_on_and_writes_the_same_bytes(
     serve: Callable[..., Any], upsampler: Upsampler, tmp_path: Path
 ) -> None:
     service = serve(checkpoint_interval_s=0.1)
-    source = service.write_input("in.txt", ROWS)
+    source = service.write_input("in.txt", MANY_ROWS)
     target = service.data / "out.txt"
     job = service.submit(source, target)
     waiting = service.submit(source, service.data / "second.txt")
@@ -66,7 +68,7 @@ def test_a_killed_batch_goes_on_and_writes_the_same_bytes(
         assert rows_now >= before, "never goes down, not even over a crash"
         rows.append(rows_now)
     final = service.final(job)
-    assert (final["status"], final["num_records_processed"], final["attempts"]) == ("COMPLETED", ROWS, 3)
+    assert (final["status"], final["num_records_processed"], final["attempts"]) == ("COMPLETED", MANY_ROWS, 3)
     assert digest(target) == uninterrupted(source, tmp_path / "whole.txt", upsampler)
     assert service.final(waiting)["status"] == "COMPLETED"
     assert not list(service.data.glob("*.part"))
@@ -177,11 +179,11 @@ def test_a_publish_cut_off_around_its_rename_ends_completed(
 
 def test_an_input_changed_between_two_attempts_fails_the_batch(serve: Callable[..., Any]) -> None:
     service = serve(checkpoint_interval_s=0.05)
-    source = service.write_input("in.txt", ROWS)
+    source = service.write_input("in.txt", MANY_ROWS)
     job = service.submit(source, service.data / "out.txt")
     service.until(lambda: service.status(job)["num_records_processed"])
     service.end(signal.SIGKILL)
-    service.write_input("in.txt", ROWS, seed=9)
+    service.write_input("in.txt", MANY_ROWS, seed=9)
     service.start()
     final = service.final(job)
     assert final["status"] == "FAILED"
@@ -276,15 +278,19 @@ def test_a_batch_keeps_its_decoder_over_a_reload_and_a_crash(
     shutil.copytree(registry.root, decoders.root)
     old = upsampler.version
     service = serve(decoders=decoders.root, checkpoint_interval_s=0.1)
-    source = service.write_input("in.txt", ROWS)
+    source = service.write_input("in.txt", MANY_ROWS)
     job = service.submit(source, service.data / "out.txt")
     service.until(lambda: service.status(job)["num_records_processed"])
-    new = publish_another(decoders, 7)
-    assert service.http.post("/v1/models/reload").json()["model_version"] == new
-    answer = service.http.post("/v1/upsample", json={"embedding": [1] * 32}).json()
-    assert answer["model_version"] == new
-    assert service.status(job)["model_version"] == old
-    service.restart(signal.SIGKILL)
+    with socket.create_connection(("127.0.0.1", service.port)) as begun:
+        begun.sendall(HALF_A_REQUEST)
+        service.until(lambda: service.status(job)["phase"] == "PAUSED")
+        new = publish_another(decoders, 7)
+        assert service.http.post("/v1/models/reload").json()["model_version"] == new
+        answer = service.http.post("/v1/upsample", json={"embedding": [1] * 32}).json()
+        assert answer["model_version"] == new
+        assert service.status(job)["model_version"] == old
+        service.end(signal.SIGKILL)
+    service.start()
     assert service.http.get("/health/ready").json()["model_version"] == new
     final = service.final(job)
     assert (final["status"], final["model_version"], final["attempts"]) == ("COMPLETED", old, 2)
