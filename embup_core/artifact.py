@@ -1,13 +1,13 @@
 """One immutable, versioned folder that holds a decoder and where it came from.
 
     <version>/decoder.safetensors   the learned arrays
-              manifest.json         decoder and settings, provenance, file hashes, golden inputs and answers
+              manifest.json         decoder and settings, provenance, file hashes, golden answers, a seal
               evaluation.json       all candidates' scores and the protocol
               MODEL_CARD.md         the same for people
               plots/*.png
 
-Nothing is pickled. Loading trusts nothing: hashes, tensor names, shapes and finiteness are checked, and the
-decoder must reproduce its golden answers, before anybody sees it.
+Nothing is pickled. Loading trusts nothing: the manifest's seal, the hashes of all files, tensor names, shapes
+and finiteness are checked, and the decoder must reproduce its golden answers, before anybody sees it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,31 @@ import hashlib
 import json
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as tensors_from_bytes
 from safetensors.numpy import save as tensors_to_bytes
 
+from embup_core.artifact_files import read_verified, verify_file
 from embup_core.decoders import DECODERS
 from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 from embup_core.durable import write_durably
-from embup_core.errors import InvalidArtifactError
+from embup_core.errors import ArtifactError, InvalidArtifactError
+from embup_core.golden import Golden
+from embup_core.manifest import (
+    DECODER_FILE,
+    EVALUATION_FILE,
+    FORMAT_VERSION,
+    MANIFEST_FILE,
+    MODEL_CARD_FILE,
+    listed_files,
+    manifest_bytes,
+    read_manifest,
+)
 from embup_core.model_card import render_model_card
+from embup_core.training_inputs import MANIFEST_FIELD, TrainingInputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,12 +51,6 @@ if TYPE_CHECKING:
 
     from embup_core.decoders import Decoder
 
-FORMAT_VERSION = 2
-DECODER_FILE = "decoder.safetensors"
-MANIFEST_FILE = "manifest.json"
-EVALUATION_FILE = "evaluation.json"
-MODEL_CARD_FILE = "MODEL_CARD.md"
-_GOLDEN_ROWS = 4
 # Another processor's float32 sums differ in the last bits; a damaged array differs by far more.
 _GOLDEN_TOLERANCE = 1e-5
 _CANNOT_BE_BUILT = (SafetensorError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
@@ -70,6 +77,8 @@ class Provenance:
         Scores of all candidates and baselines, the rule of choice.
     git_commit
         Of the code; None outside a checkout.
+    training_inputs
+        What the training rows were like; None where nobody looked.
     """
 
     source: str
@@ -79,6 +88,7 @@ class Provenance:
     metrics: Mapping[str, Any]
     evaluation: Mapping[str, Any]
     git_commit: str | None = None
+    training_inputs: TrainingInputs | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,7 @@ def decoder_from_bytes(name: str, settings: dict[str, Any], data: bytes) -> Deco
     """
     if name not in DECODERS:
         raise InvalidArtifactError(
-            f"Expected one of the decoders {', '.join(DECODERS)}, found {name!r}.",
+            f"Expected one of the decoders {', '.join(DECODERS)}, found {name[:80]!r}.",
             remedy="Train again, or use the version of embup that wrote it.",
         )
     try:
@@ -127,15 +137,24 @@ def decoder_from_bytes(name: str, settings: dict[str, Any], data: bytes) -> Deco
                     f"Expected finite numbers in tensor {tensor}, found {array.dtype} with others.",
                     remedy="Train again.",
                 )
-        decoder = DECODERS[name].from_arrays(settings, arrays)
-        expected = decoder.arrays().keys()
-        if arrays.keys() != expected:
+        with np.errstate(all="ignore"):  # damaged numbers are judged by the golden answers
+            decoder = DECODERS[name].from_arrays(settings, arrays)
+        rebuilt = decoder.arrays()
+        if arrays.keys() != rebuilt.keys():
             raise InvalidArtifactError(
-                f"Expected the tensors {sorted(expected)}, found {sorted(arrays)}.", remedy="Train again."
+                f"Expected the tensors {sorted(rebuilt)}, found {str(sorted(arrays))[:300]}.",
+                remedy="Train again.",
             )
+        for tensor, array in rebuilt.items():
+            # The golden answers need not tell: the bits of a float read as an integer are a number, too.
+            if array.dtype != arrays[tensor].dtype:
+                raise InvalidArtifactError(
+                    f"Expected {array.dtype} in tensor {tensor}, found {arrays[tensor].dtype}.",
+                    remedy="Train again.",
+                )
     except _CANNOT_BE_BUILT as error:
         raise InvalidArtifactError(
-            f"Expected the arrays of a {name} decoder, found what cannot be one ({error}).",
+            f"Expected the arrays of a {name} decoder, found what cannot be one ({str(error)[:300]}).",
             remedy="Train again.",
         ) from error
     return decoder
@@ -145,14 +164,6 @@ def content_hash(name: str, settings: dict[str, Any], data: bytes) -> str:
     """SHA-256 over what decides every answer: decoder, settings, arrays; not the time of writing."""
     described = json.dumps({"decoder": name, "settings": settings}, sort_keys=True).encode()
     return hashlib.sha256(described + hashlib.sha256(data).digest()).hexdigest()
-
-
-def golden_inputs(projected: NDArray[np.float32], *, seed: int = 0) -> NDArray[np.float32]:
-    """Unit rows between pairs of training rows, none of which is one: float32, shape (4, 32)."""
-    left, right = np.random.default_rng(seed).integers(0, len(projected), (2, _GOLDEN_ROWS))
-    between = 0.7 * projected[left].astype(np.float64) + 0.3 * projected[right]
-    unit: NDArray[np.float64] = between / np.linalg.norm(between, axis=1, keepdims=True)
-    return unit.astype(np.float32)
 
 
 def write_artifact(
@@ -201,8 +212,10 @@ def write_artifact(
         "metrics": dict(provenance.metrics),
         "git_commit": provenance.git_commit,
         "libraries": {name: metadata.version(name) for name in _LIBRARIES},
-        "golden": _Golden.of(decoder, golden).to_json(),
+        "golden": Golden.of(decoder, golden).to_json(),
     }
+    if provenance.training_inputs is not None:
+        manifest[MANIFEST_FIELD] = provenance.training_inputs.to_json()
     files = {
         DECODER_FILE: data,
         EVALUATION_FILE: json.dumps(provenance.evaluation, indent=2).encode(),
@@ -218,75 +231,48 @@ def write_artifact(
     (folder / "plots").mkdir()
     for name, content in files.items():
         write_durably(folder / name, content)
-    write_durably(folder / MANIFEST_FILE, json.dumps(manifest, indent=1).encode())
+    write_durably(folder / MANIFEST_FILE, manifest_bytes(manifest))
     return version
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest, checked to be one of this format.
-
-    Raises
-    ------
-    InvalidArtifactError
-        Missing, not JSON, of another format version, or without what every manifest has.
-    """
-    path = folder / MANIFEST_FILE
-    try:
-        manifest = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InvalidArtifactError(
-            f"{path}: expected a manifest in JSON, found none ({error}).",
-            remedy="Publish again, or remove the folder.",
-        ) from error
-    required = {"format_version", "version", "content_hash", "decoder", "files", "golden", "created_utc"}
-    if (
-        not isinstance(manifest, dict)
-        or not required <= manifest.keys()
-        or not isinstance(manifest["decoder"], dict)
-    ):
-        raise InvalidArtifactError(
-            f"{path}: expected the fields {sorted(required)}, found a manifest without some of them.",
-            remedy="Publish again, or remove the folder.",
-        )
-    if manifest["format_version"] != FORMAT_VERSION:
-        raise InvalidArtifactError(
-            f"{path}: expected format version {FORMAT_VERSION}, found {manifest['format_version']!r}.",
-            remedy="Use the version of embup that wrote it, or train again.",
-        )
-    return manifest
 
 
 def load_artifact(folder: Path) -> Artifact:
     """Load and verify an artifact.
 
+    Every byte of every file that the manifest lists is covered, plots and the model card too; other files
+    in the folder are not looked at.
+
     Raises
     ------
     InvalidArtifactError
         Anything is not as it was written; the message names the file.
+    ArtifactError
+        There is not enough memory for it.
     """
-    manifest = read_manifest(folder)
-    path = folder / DECODER_FILE
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidArtifactError(
-            f"{path}: cannot be read ({error.strerror}).", remedy="Publish again, or remove the folder."
+        return _load(folder)
+    except MemoryError as error:
+        raise ArtifactError(
+            f"{folder}: there is not enough memory to load it.", remedy="Free memory, and load it again."
         ) from error
+
+
+def _load(folder: Path) -> Artifact:
+    manifest = read_manifest(folder)
+    files = listed_files(folder, manifest)
+    for name, listed in files.items():
+        if name != DECODER_FILE:
+            verify_file(folder / name, size_bytes=listed.size_bytes, sha256=listed.sha256)
+    listed = files[DECODER_FILE]
+    data = read_verified(folder / DECODER_FILE, size_bytes=listed.size_bytes, sha256=listed.sha256)
+    name, settings = manifest["decoder"]["name"], manifest["decoder"]["settings"]
     try:
-        expected_hash = manifest["files"][DECODER_FILE]["sha256"]
-        name, settings = manifest["decoder"]["name"], manifest["decoder"]["settings"]
-        golden = _Golden.from_json(manifest["golden"])
+        golden = Golden.from_json(manifest["golden"])
+        found_hash = content_hash(name, settings, data)
     except _CANNOT_BE_BUILT as error:
         raise InvalidArtifactError(
             f"{folder / MANIFEST_FILE}: a field is missing or malformed ({error}).", remedy="Publish again."
         ) from error
-    found_hash = hashlib.sha256(data).hexdigest()
-    if found_hash != expected_hash:
-        raise InvalidArtifactError(
-            f"{path}: expected SHA-256 {expected_hash}, found {found_hash}.",
-            remedy="The file was changed or cut short: publish again.",
-        )
-    if content_hash(str(name), settings, data) != manifest["content_hash"]:
+    if found_hash != manifest["content_hash"]:
         raise InvalidArtifactError(
             f"{folder / MANIFEST_FILE}: decoder and settings do not match the content hash.",
             remedy="The manifest was changed: publish again.",
@@ -296,58 +282,9 @@ def load_artifact(folder: Path) -> Artifact:
     return Artifact(folder, manifest, decoder)
 
 
-@dataclass(frozen=True)
-class _Golden:
-    """Inputs and what the decoder answered to them.
-
-    Attributes
-    ----------
-    inputs, outputs
-        float32, shapes (k, 32) and (k, 1536).
-    confidences
-        float32, shape (k,); NaN where the decoder does not know, null in JSON.
-    """
-
-    inputs: NDArray[np.float32]
-    outputs: NDArray[np.float32]
-    confidences: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, decoder: Decoder, inputs: NDArray[np.float32]) -> Self:
-        return cls(inputs, *decoder.predict_with_confidence(inputs))
-
-    def to_json(self) -> dict[str, Any]:
-        confidences = [None if np.isnan(one) else one for one in self.confidences.tolist()]
-        return {
-            "inputs": self.inputs.tolist(),
-            "outputs": self.outputs.tolist(),
-            "confidences": confidences,
-        }
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Rebuild; LookupError, TypeError, ValueError or ArithmeticError where it cannot be one."""
-        inputs, outputs, confidences = (
-            np.array(content[name], np.float32) for name in ("inputs", "outputs", "confidences")
-        )
-        expected = {"inputs": (len(inputs), INPUT_DIMS), "outputs": (len(inputs), OUTPUT_DIMS)}
-        found = {"inputs": inputs.shape, "outputs": outputs.shape}
-        if found != expected or confidences.shape != inputs.shape[:1]:
-            raise ValueError(f"golden shapes {found} and {confidences.shape}, expected {expected}")
-        return cls(inputs, outputs, confidences)
-
-    def differences(self, other: Self) -> dict[str, float]:
-        """Largest difference of outputs and of confidences; NaN where only one knows its confidence."""
-        known = ~(np.isnan(self.confidences) & np.isnan(other.confidences))
-        return {
-            "outputs": float(np.abs(self.outputs - other.outputs).max(initial=0)),
-            "confidences": float(np.abs(self.confidences - other.confidences)[known].max(initial=0)),
-        }
-
-
-def _reproduce(decoder: Decoder, golden: _Golden, folder: Path) -> None:
+def _reproduce(decoder: Decoder, golden: Golden, folder: Path) -> None:
     try:
-        differences = golden.differences(_Golden.of(decoder, golden.inputs))
+        differences = golden.differences(Golden.of(decoder, golden.inputs))
     except _CANNOT_BE_BUILT as error:
         raise InvalidArtifactError(
             f"{folder}: the decoder cannot answer its golden inputs ({error}).", remedy="Publish again."

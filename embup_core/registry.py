@@ -2,12 +2,12 @@
 
 <root>/<version>/…      immutable artifacts
        LATEST           the version in service, one line
+       PROMOTIONS       which versions LATEST has named, for the way back; see `embup_core.promotions`
        .staging-*       being written; never looked at
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 import time
@@ -16,9 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embup_core.artifact import Artifact, Provenance, load_artifact, read_manifest, write_artifact
+from embup_core.artifact import Artifact, Provenance, load_artifact, write_artifact
+from embup_core.artifact_files import FileIdentity, read_at_most
 from embup_core.durable import replace_durably, sync_folder
 from embup_core.errors import ArtifactError, InvalidArtifactError, NoArtifactError
+from embup_core.manifest import DECODER_FILE, MANIFEST_FILE, VERSION, read_manifest
+from embup_core.promotions import How, Promotions
 from embup_core.upsampler import Upsampler
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 POINTER_FILE = "LATEST"
 _STAGING = ".staging-"
 _ABANDONED_AFTER_S = 86_400
-_VERSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
+_POINTER_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,24 @@ class ArtifactInfo:
     folder: Path
     manifest: dict[str, Any]
     is_latest: bool
+
+
+@dataclass(frozen=True)
+class PointerState:
+    """What LATEST says, and what would show that it or what it names has been replaced.
+
+    Equal states mean that a second load would find what the first one found.
+
+    Attributes
+    ----------
+    version
+        What it names; None where that is no version.
+    files
+        Of the pointer, and of the manifest and the decoder of the version it names.
+    """
+
+    version: str | None
+    files: tuple[FileIdentity | None, ...]
 
 
 class Registry:
@@ -56,6 +77,7 @@ class Registry:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        self._promotions = Promotions(self.root)
 
     def publish(
         self,
@@ -103,8 +125,107 @@ class Registry:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         sync_folder(self.root)
-        replace_durably(self.root / POINTER_FILE, f"{version}\n".encode())
+        self.point_at(version, "publish")
         return self.info(version)
+
+    def promote(self, version: str) -> ArtifactInfo:
+        """Verify a version and point LATEST at it.
+
+        Raises
+        ------
+        ArtifactError
+            There is no such version, or it is bad; LATEST stays.
+        """
+        self.load_artifact(version)
+        self.point_at(version, "promote")
+        return self.info(version)
+
+    def roll_back(self) -> ArtifactInfo:
+        """Verify the version that was in service before this one, and point LATEST at it.
+
+        Raises
+        ------
+        ArtifactError
+            There is none, it is bad, or LATEST has moved meanwhile; LATEST stays.
+        """
+        current = self.latest_version()
+        version = self.earlier_version()
+        self.load_artifact(version)
+        self.point_at(version, "rollback", only_from=current)
+        return self.info(version)
+
+    def earlier_version(self) -> str:
+        """The version that was in service before the one that LATEST names.
+
+        A rollback counts as a step back, so that two of them lead two versions back. Of what was promoted
+        before there was a record, the one published before is taken.
+
+        Raises
+        ------
+        NoArtifactError
+            There is none.
+        """
+        current = self.latest_version()
+        earlier = self._promotions.before(current)
+        if not earlier and not self._promotions.recorded(current):
+            earlier = [name for name in reversed(self.version_names()) if name < current]
+        if not earlier:
+            raise NoArtifactError(
+                f"No version was in service before {current}.",
+                remedy="`embup models` lists the published ones; `embup models promote VERSION` takes any.",
+            )
+        return earlier[-1]
+
+    def point_at(self, version: str, how: How, *, only_from: str | None = None) -> None:
+        """Let LATEST name a version that has been verified, and record it; one at a time.
+
+        The record comes first: a crash between the two leaves LATEST as it was, which is what counts.
+
+        Parameters
+        ----------
+        version
+            Which.
+        how
+            For the record.
+        only_from
+            What LATEST must name now.
+
+        Raises
+        ------
+        ArtifactError
+            LATEST names another version, or the registry cannot be written.
+        """
+        try:
+            with self._promotions.held() as record:
+                try:
+                    before = self.latest_version()
+                except ArtifactError:  # nothing yet, or damaged: this mends it
+                    before = None
+                if only_from is not None and before != only_from:
+                    raise ArtifactError(
+                        f"Expected {only_from} in service, found {before}: somebody promoted it meanwhile.",
+                        remedy="Look at `embup models`, and decide again.",
+                    )
+                if version != before:
+                    record(version, how, before)
+                replace_durably(self.root / POINTER_FILE, f"{version}\n".encode())
+        except OSError as error:
+            raise ArtifactError(
+                f"{self.root}: cannot be written ({error.strerror}), and LATEST stays as it was.",
+                remedy="Give this user the right to write there, or free space.",
+            ) from error
+
+    def pointer_state(self) -> PointerState | None:
+        """What LATEST says now, at the price of a few looks at files; None where there is no LATEST."""
+        pointer = FileIdentity.of(self.root / POINTER_FILE)
+        if pointer is None:
+            return None
+        try:
+            version = self.latest_version()
+        except ArtifactError:
+            return PointerState(None, (pointer,))
+        named = (self.root / version / file for file in (MANIFEST_FILE, DECODER_FILE))
+        return PointerState(version, (pointer, *map(FileIdentity.of, named)))
 
     def _remove_abandoned(self) -> None:
         """Remove what a publish that was killed left behind; a live one is younger than a day."""
@@ -123,7 +244,7 @@ class Registry:
             The pointer names no version.
         """
         try:
-            version = (self.root / POINTER_FILE).read_text().strip()
+            version = read_at_most(self.root / POINTER_FILE, _POINTER_BYTES).decode().strip()
         except FileNotFoundError as error:
             raise NoArtifactError(
                 f"No decoder is published in {self.root}.",
@@ -134,7 +255,7 @@ class Registry:
                 f"{self.root / POINTER_FILE}: expected a version, found what cannot be read ({error}).",
                 remedy="Publish again.",
             ) from error
-        if not _VERSION.fullmatch(version):
+        if not VERSION.fullmatch(version):
             raise InvalidArtifactError(
                 f"{self.root / POINTER_FILE}: expected a version, found {version[:80]!r}.",
                 remedy="Publish again.",
@@ -150,7 +271,7 @@ class Registry:
             There is no such version.
         """
         folder = self.root / version
-        if not _VERSION.fullmatch(version) or not folder.is_dir():
+        if not VERSION.fullmatch(version) or not folder.is_dir():
             raise NoArtifactError(
                 f"Version {version[:80]!r} is not in {self.root}.",
                 remedy=f"List them with: embup models --registry {self.root}",
@@ -164,7 +285,9 @@ class Registry:
             latest = self.latest_version()
         except ArtifactError:
             latest = ""
-        return ArtifactInfo(version, folder, read_manifest(folder), is_latest=version == latest)
+        manifest = read_manifest(folder)
+        _require_own_name(folder, manifest)
+        return ArtifactInfo(version, folder, manifest, is_latest=version == latest)
 
     def latest(self) -> ArtifactInfo:
         """The version in service.
@@ -184,13 +307,16 @@ class Registry:
                 f"{self.root / POINTER_FILE} names {version}, which is not there.", remedy="Publish again."
             ) from error
 
-    def versions(self) -> list[ArtifactInfo]:
-        """All published artifacts, newest first; folders without a readable manifest are passed over."""
+    def version_names(self) -> list[str]:
+        """Names of all published artifacts, newest first; whether they can be used is not looked at."""
         if not self.root.is_dir():
             return []
+        return sorted((p.name for p in self.root.iterdir() if VERSION.fullmatch(p.name)), reverse=True)
+
+    def versions(self) -> list[ArtifactInfo]:
+        """All published artifacts, newest first; folders without a readable manifest are passed over."""
         found = []
-        names = sorted((p.name for p in self.root.iterdir() if _VERSION.fullmatch(p.name)), reverse=True)
-        for name in names:
+        for name in self.version_names():
             try:
                 found.append(self.info(name))
             except ArtifactError:
@@ -199,8 +325,18 @@ class Registry:
 
     def load_artifact(self, version: str | None = None) -> Artifact:
         """Load and verify a version, by default the one in service; raises `ArtifactError`."""
-        return load_artifact(self.latest().folder if version is None else self.path(version))
+        artifact = load_artifact(self.latest().folder if version is None else self.path(version))
+        _require_own_name(artifact.folder, artifact.manifest)
+        return artifact
 
     def load(self, version: str | None = None) -> Upsampler:
         """A version ready to serve, by default the one in service; raises `ArtifactError`."""
         return Upsampler(self.load_artifact(version))
+
+
+def _require_own_name(folder: Path, manifest: dict[str, Any]) -> None:
+    if manifest["version"] != folder.name:
+        raise InvalidArtifactError(
+            f"{folder}: expected that version in it, found {manifest['version']}.",
+            remedy="Give the folder its own name back, or remove it.",
+        )

@@ -75,7 +75,7 @@ class Replaced:
         return (
             f"R2 on test rows is {successor.test_test.r2:.3f} ± {half_width:.3f}, "
             f"and that of the version it replaces, {self.version}, was {self.r2:.3f}.{other_data} "
-            "It is published all the same; to go back, write the old version into LATEST and reload."
+            "It is published all the same; to go back: embup models rollback."
         )
 
 

@@ -27,7 +27,7 @@ def markdown_settings(fields: Mapping[str, DescribedField]) -> str:
     """One row of a Markdown table for each setting: variable, default, meaning."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in fields.items():
-        shown = "" if field.default in ("", ()) else f"`{field.default}`"
+        shown = "" if field.default in (None, "", ()) else f"`{field.default}`"
         lines.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(lines) + "\n"
 

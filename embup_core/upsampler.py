@@ -8,6 +8,7 @@ import numpy as np
 
 from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
 from embup_core.errors import InputError
+from embup_core.training_inputs import TrainingInputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,13 @@ class Upsampler:
     ----------
     artifact
         Loaded and verified.
+
+    Attributes
+    ----------
+    version
+        Its version.
+    training_inputs
+        What the rows were like that it learned from; None where the artifact does not say.
     """
 
     input_dims = INPUT_DIMS
@@ -29,7 +37,13 @@ class Upsampler:
 
     def __init__(self, artifact: Artifact) -> None:
         self.version = artifact.version
+        self.training_inputs = TrainingInputs.from_manifest(artifact.manifest)
         self._decoder = artifact.decoder
+
+    @property
+    def low_confidence(self) -> float | None:
+        """Confidence that about a tenth of rows like the training rows lie below; None where nobody knows."""
+        return None if self.training_inputs is None else self.training_inputs.confidence_low
 
     def upsample(self, projected: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Decode rows.

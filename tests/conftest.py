@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import pytest
 
-from embup_core.artifact import Provenance, golden_inputs
+from embup_core.artifact import Provenance
 from embup_core.coordinates import recover_coordinates
 from embup_core.cosine_matrix import CosineMatrix
 from embup_core.decoders.kriging import KrigingDecoder
+from embup_core.evaluation import ConfidenceDecile
+from embup_core.golden import golden_inputs
 from embup_core.registry import Registry
 from embup_core.sources import SampleParameters, SourceFiles, generate_sample
+from embup_core.training_inputs import TrainingInputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +76,7 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+DECILES = tuple(ConfidenceDecile(0.75 + place / 100, 0.02, None, 10) for place in range(10))
 PublishAnother: TypeAlias = "Callable[[Registry, int], str]"
 
 
@@ -102,5 +106,7 @@ def publish_kriging(
             split={"seed": 0},
             metrics={},
             evaluation={"protocol": "none: a test's artifact"},
+            training_inputs=TrainingInputs.of(projected, DECILES),
         ),
+        plots={"a.png": b"a plot"},
     ).version

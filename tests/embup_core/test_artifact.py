@@ -1,6 +1,7 @@
 """An artifact loads only as it was written."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,12 @@ from embup_core.artifact import (
     content_hash,
     decoder_bytes,
     decoder_from_bytes,
-    golden_inputs,
     load_artifact,
 )
 from embup_core.decoders.linear import LinearDecoder
 from embup_core.errors import InvalidArtifactError
+from embup_core.golden import golden_inputs
+from embup_core.manifest import manifest_bytes
 from embup_core.model_card import render_model_card
 from embup_core.registry import Registry
 
@@ -31,10 +33,11 @@ def folder(registry: Registry, tmp_path: Path) -> Path:
 
 
 def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit it and seal it again: somebody made this on purpose."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     edit(manifest)
-    path.write_text(json.dumps(manifest))
+    path.write_bytes(manifest_bytes(manifest))
 
 
 def test_it_holds_what_the_format_says(folder: Path) -> None:
@@ -70,6 +73,62 @@ def test_a_flipped_bit_is_found(folder: Path, position: int) -> None:
         load_artifact(folder)
 
 
+@pytest.mark.parametrize("name", ["evaluation.json", "MODEL_CARD.md", "plots/a.png"])
+def test_a_file_that_only_people_read_is_covered_too(folder: Path, name: str) -> None:
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-1] + b"#")
+    with pytest.raises(InvalidArtifactError, match=f"{name}: expected SHA-256"):
+        load_artifact(folder)
+    path.write_bytes(path.read_bytes() + b"#")
+    with pytest.raises(InvalidArtifactError, match=rf"{name}: expected \d+ bytes, found"):
+        load_artifact(folder)
+    path.unlink()
+    with pytest.raises(InvalidArtifactError, match=f"{name}: cannot be read"):
+        load_artifact(folder)
+
+
+def test_what_the_manifest_does_not_list_is_not_looked_at(folder: Path) -> None:
+    (folder / "NOTES.txt").write_text("in service since Monday")
+    assert load_artifact(folder).version
+
+
+def test_every_byte_of_the_manifest_is_sealed(folder: Path) -> None:
+    path = folder / "manifest.json"
+    content = path.read_text()
+    for changed in (content.replace('"decoder"', '"decoder" ', 1), content + "\n"):
+        path.write_text(changed)
+        with pytest.raises(InvalidArtifactError, match=r"manifest\.json: the seal"):
+            load_artifact(folder)
+
+
+def test_an_artifact_of_before_the_seal_still_loads(folder: Path) -> None:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"format_version": 2}))
+    with pytest.raises(InvalidArtifactError, match="the seal"):
+        load_artifact(folder)
+    manifest.pop("seal")
+    path.write_text(json.dumps(manifest | {"format_version": 2}))
+    assert load_artifact(folder).version == manifest["version"]
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_regular_file_is_refused_without_waiting_for_it(folder: Path) -> None:
+    for name in ("decoder.safetensors", "manifest.json", "plots/a.png"):
+        path, kept = folder / name, folder / "kept"
+        path.rename(kept)
+        os.mkfifo(path)
+        with pytest.raises(InvalidArtifactError, match="no regular file"):
+            load_artifact(folder)
+        path.unlink()
+        path.symlink_to("/dev/zero")
+        with pytest.raises(InvalidArtifactError, match="no regular file"):
+            load_artifact(folder)
+        path.unlink()
+        kept.rename(path)
+    assert load_artifact(folder).version
+
+
 @pytest.mark.parametrize("name", ["decoder.safetensors", "manifest.json"])
 def test_a_file_cut_short_or_missing_is_named(folder: Path, name: str) -> None:
     path = folder / name
@@ -84,7 +143,7 @@ def test_a_file_cut_short_or_missing_is_named(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda m: m.update(format_version=1), "format version 2, found 1"),
+        (lambda m: m.update(format_version=1), "format version 3, found 1"),
         pytest.param(lambda m: m["decoder"].update(name="pickle"), "content hash", id="other decoder"),
         pytest.param(
             lambda m: m["decoder"]["settings"].update(neighbours=3), "content hash", id="other settings"
@@ -97,7 +156,7 @@ def test_a_file_cut_short_or_missing_is_named(folder: Path, name: str) -> None:
         (lambda m: m["golden"].update(outputs=[[0.0]]), "shapes"),
         pytest.param(lambda m: m["golden"].pop("confidences"), "missing or malformed", id="no confidences"),
         (lambda m: m["golden"].update(inputs="x"), "malformed"),
-        (lambda m: m["golden"].update(outputs=[[10**400]]), "too large"),
+        (lambda m: m["golden"].update(outputs=[[10**400]]), "expected numbers"),
         (lambda m: m.pop("golden"), "fields"),
         (lambda m: m.update(files={}), "missing or malformed"),
     ],
@@ -120,9 +179,13 @@ def rewrite(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     (folder / "decoder.safetensors").write_bytes(data)
 
     def edit(manifest: dict[str, Any]) -> None:
-        manifest["files"]["decoder.safetensors"]["sha256"] = hashlib.sha256(data).hexdigest()
+        manifest["files"]["decoder.safetensors"] = {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": len(data),
+        }
         decoder = manifest["decoder"]
         manifest["content_hash"] = content_hash(decoder["name"], decoder["settings"], data)
+        manifest["version"] = manifest["version"][:-8] + manifest["content_hash"][:8]
 
     edit_manifest(folder, edit)
 

@@ -56,7 +56,7 @@ def test_what_does_not_load_back_is_not_published(
     with pytest.raises(InvalidArtifactError):
         publish_another(registry, 2)
     assert registry.latest_version() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([before, "LATEST"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([before, "LATEST", "PROMOTIONS"])
 
 
 @pytest.mark.parametrize("version", ["20990101-000000-deadbeef", "..", "../../etc", ""])

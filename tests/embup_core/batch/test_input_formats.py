@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -216,6 +217,19 @@ def test_npy_files_that_are_no_rows(
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "in.npy")
     refused(tmp_path / "in.npy", random_map, message)
+
+
+def test_an_npy_header_takes_no_more_memory_than_headers_need(tmp_path: Path, random_map: Any) -> None:
+    """A file with a hole of gigabytes takes no space on its disk."""
+    with (tmp_path / "in.npy").open("wb") as file:
+        file.write(b"\x93NUMPY\x02\x00" + (1 << 30).to_bytes(4, "little"))
+        file.truncate(1 << 28)
+    tracemalloc.start()
+    try:
+        refused(tmp_path / "in.npy", random_map, "expected a NumPy file")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -7,33 +7,52 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from embup_core.batch.folder import open_freely
 from embup_core.batch.part_file import PartFile
 from embup_core.errors import JobConflictError, OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from embup_core.batch.folder import FolderEntry
 
-def test_a_new_part_file_leaves_the_content_of_another_name_alone(tmp_path: Path) -> None:
+
+@pytest.fixture
+def entry(tmp_path: Path) -> Iterator[FolderEntry]:
+    """The name out.txt.part in a folder that is open."""
+    with open_freely(tmp_path) as folder:
+        yield folder.entry("out.txt.part")
+
+
+def test_discarding_a_part_file_leaves_the_content_of_another_name_alone(
+    tmp_path: Path, entry: FolderEntry
+) -> None:
     kept = tmp_path / "kept.txt"
     kept.write_text("precious")
-    part = tmp_path / "out.txt.part"
-    part.hardlink_to(kept)
-    new = PartFile.create(part)
+    entry.path.hardlink_to(kept)
+    PartFile.discard(entry)
+    new = PartFile.create(entry)
     new.append(b"row\n")
     new.close()
     assert kept.read_text() == "precious"
-    assert part.read_text() == "row\n"
+    assert entry.path.read_text() == "row\n"
 
 
-def test_a_live_part_file_is_not_replaced(tmp_path: Path) -> None:
-    part = tmp_path / "out.txt.part"
-    live = PartFile.create(part)
+def test_a_live_part_file_is_not_discarded(entry: FolderEntry) -> None:
+    live = PartFile.create(entry)
     live.append(b"row\n")
     with pytest.raises(JobConflictError, match="another batch is writing"):
-        PartFile.create(part)
-    assert part.read_text() == "row\n"
+        PartFile.discard(entry)
+    assert entry.path.read_text() == "row\n"
     live.close()
+
+
+def test_a_name_that_is_taken_is_not_replaced(entry: FolderEntry) -> None:
+    entry.path.write_text("somebody's own")
+    with pytest.raises(OutputError, match=r"out.txt.part exists: it is a file of somebody's own"):
+        PartFile.create(entry)
+    assert entry.path.read_text() == "somebody's own"
 
 
 @pytest.mark.parametrize(
@@ -45,19 +64,21 @@ def test_a_live_part_file_is_not_replaced(tmp_path: Path) -> None:
     ],
     ids=["folder", "link", "pipe"],
 )
-def test_what_is_no_regular_file_is_refused_with_a_remedy(tmp_path: Path, make: Any, message: str) -> None:
+def test_what_is_no_regular_file_is_refused_with_a_remedy(
+    tmp_path: Path, entry: FolderEntry, make: Any, message: str
+) -> None:
     (tmp_path / "kept.txt").write_text("precious")
     make(tmp_path / "out.txt.part")
     with pytest.raises(OutputError, match=message):
-        PartFile.create(tmp_path / "out.txt.part")
+        PartFile.discard(entry)
     assert (tmp_path / "kept.txt").read_text() == "precious"
     assert os.path.lexists(tmp_path / "out.txt.part")
 
 
 @pytest.mark.parametrize("again", [True, False])
-def test_a_part_file_that_somebody_else_cuts_is_noticed(tmp_path: Path, again: bool) -> None:
+def test_a_part_file_that_somebody_else_cuts_is_noticed(entry: FolderEntry, again: bool) -> None:
     """A write behind its end would fill the gap with NUL bytes and make the size right again."""
-    part = PartFile.create(tmp_path / "out.txt.part")
+    part = PartFile.create(entry)
     part.append(b"row\n" * 100)
     os.truncate(part.path, 10)
     with pytest.raises(OutputError, match=r"was cut by somebody else: expected 400 bytes, found 10\."):

@@ -7,41 +7,50 @@ from typing import TYPE_CHECKING
 import pytest
 
 from embup_core.batch import publication
-from embup_core.batch.publication import move_into_place, sync_output_folder
+from embup_core.batch.folder import open_freely
+from embup_core.batch.publication import move_into_place
 from embup_core.errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from embup_core.batch.folder import FolderEntry
 
 
 @pytest.fixture(params=["renameat2", "link"])
-def part(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def part(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FolderEntry]:
     """A whole new file, on a system that has the call and on one that has not."""
     if request.param == "link":
         monkeypatch.setattr(publication, "_renameat2", lambda: None)
-    path = tmp_path / "out.txt.part"
-    path.write_text("new")
-    return path
+    (tmp_path / "out.txt.part").write_text("new")
+    with open_freely(tmp_path) as folder:
+        yield folder.entry("out.txt.part")
 
 
-def test_a_free_name_is_taken(part: Path, tmp_path: Path) -> None:
-    move_into_place(part, tmp_path / "out.txt", overwrite=False)
+def test_a_free_name_is_taken(part: FolderEntry, tmp_path: Path) -> None:
+    move_into_place(part, part.folder.entry("out.txt"), overwrite=False)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out.txt", "new")]
 
 
-def test_a_taken_name_is_left_alone(part: Path, tmp_path: Path) -> None:
+def test_a_taken_name_is_left_alone(part: FolderEntry, tmp_path: Path) -> None:
+    final = part.folder.entry("out.txt")
     (tmp_path / "out.txt").write_text("old")
     with pytest.raises(OutputError, match=r"out.txt exists\. Choose another"):
-        move_into_place(part, tmp_path / "out.txt", overwrite=False)
+        move_into_place(part, final, overwrite=False)
     assert (tmp_path / "out.txt").read_text() == "old"
-    assert part.read_text() == "new"
-    move_into_place(part, tmp_path / "out.txt", overwrite=True)
+    assert part.path.read_text() == "new"
+    move_into_place(part, final, overwrite=True)
     assert (tmp_path / "out.txt").read_text() == "new"
-    assert not part.exists()
+    assert not part.path.exists()
 
 
-def test_a_folder_that_is_gone_is_an_output_error(part: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
-        move_into_place(part, tmp_path / "gone" / "out.txt", overwrite=False)
-    with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
-        sync_output_folder(tmp_path / "gone")
+def test_a_folder_that_is_gone_is_an_output_error(part: FolderEntry, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    with open_freely(tmp_path / "gone") as gone:
+        (tmp_path / "gone").rmdir()
+        with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
+            move_into_place(part, gone.entry("out.txt"), overwrite=False)
+    assert part.path.read_text() == "new"
