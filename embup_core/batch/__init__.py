@@ -12,8 +12,10 @@ from embup_core.batch.discarding import discard_part_files
 from embup_core.batch.driver import run_to_completion
 from embup_core.batch.publication import finish_publication
 from embup_core.batch.request import InputFacts, check_request
-from embup_core.batch.run import BatchRun, PendingSync
+from embup_core.batch.run import BatchRun
+from embup_core.batch.run_files import PendingSync
 from embup_core.batch.spec import DEFAULT_CHUNK_ROWS, BatchSpec
+from embup_core.batch.tally import Tally
 
 __all__ = [
     "DEFAULT_CHUNK_ROWS",
@@ -24,6 +26,7 @@ __all__ = [
     "InputFingerprint",
     "PendingSync",
     "RowUpsampler",
+    "Tally",
     "check_request",
     "discard_part_files",
     "finish_publication",

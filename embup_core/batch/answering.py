@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from time import thread_time
 from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from embup_core.batch.tally import Tally
 
 if TYPE_CHECKING:
     from embup_core.batch.encoding import Bytes, RowEncoder
@@ -72,14 +75,23 @@ class BlockAnswerer:
         The decoder.
     encoder
         The output's format.
+    low_confidence
+        Rows below it are counted apart.
     """
 
-    def __init__(self, upsampler: RowUpsampler, encoder: RowEncoder) -> None:
+    def __init__(
+        self,
+        upsampler: RowUpsampler,
+        encoder: RowEncoder,
+        *,
+        low_confidence: float = 0.0,
+    ) -> None:
         self._upsampler = upsampler
+        self._low_confidence = low_confidence
         self.encoder = encoder
 
-    def answer(self, block: RowBlock, out: Bytes) -> tuple[BadRow, ...]:
-        """Write the block's answer, row by row, into `out` and return the refused rows.
+    def answer(self, block: RowBlock, out: Bytes) -> tuple[tuple[BadRow, ...], Tally]:
+        """Write the block's answer, row by row, into `out`; return the refused rows and what it took.
 
         Parameters
         ----------
@@ -88,17 +100,25 @@ class BlockAnswerer:
         out
             uint8, shape (block.rows * row_bytes,), C-contiguous.
         """
+        began = thread_time()  # without pauses: a frozen process has no processor time
         parsed = block.parse(self._upsampler.input_dims)
         count, dims = parsed.rows.shape
         refused = [bad.index_in_chunk for bad in parsed.bad]
         answers = out.reshape(count, self.encoder.row_bytes)
+        decoding = formatting = thread_time()
+        tally = Tally(parse_s=decoding - began)
         if len(refused) < count:
             # Refused rows are decoded as some direction: the count, on which the others' bits depend, stays.
             z = np.full((max(count, _FEWEST_DECODED_ROWS), dims), dims**-0.5, dtype=np.float32)
             z[:count] = parsed.rows
             z[refused] = dims**-0.5
-            vectors, _ = self._upsampler.upsample(z)
+            vectors, confidence = self._upsampler.upsample(z)
+            good = np.delete(np.arange(count), refused) if refused else slice(count)
+            tally.add_rows(z[good], confidence[good], self._low_confidence)
+            formatting = thread_time()
             self.encoder.encode(vectors[:count], answers)
         for row in refused:
             self.encoder.encode_refused(answers[row : row + 1])
-        return parsed.bad
+        tally.decode_s = formatting - decoding
+        tally.format_s = thread_time() - formatting
+        return parsed.bad, tally

@@ -14,6 +14,7 @@ from embup_core.errors import BadRowError
 from embup_core.text.parser import RAW_CHARACTERS
 
 if TYPE_CHECKING:
+    from embup_core.batch.folder import FolderEntry
     from embup_core.batch.spec import BatchSpec
     from embup_core.text.parser import BadRow
 
@@ -30,22 +31,20 @@ def bad_row(
     return BadRowError(line, reason, raw, file=spec.input_path, remedy=remedy, code=code)
 
 
-def append_report(spec: BatchSpec, report: PartFile | None, bad: tuple[BadRow, ...]) -> PartFile:
+def append_report(entry: FolderEntry, report: PartFile | None, bad: tuple[BadRow, ...]) -> PartFile:
     """Write refused rows into the report, which is begun with the first of them, and return it.
 
     Raises
     ------
     OutputError
-        It cannot be written.
-    JobConflictError
-        A live run writes it.
+        It cannot be written, or its name was taken meanwhile.
     """
     lines = [msgspec.json.encode({"line": one.line, "reason": one.reason, "raw": one.raw}) for one in bad]
     text = b"".join(line + b"\n" for line in lines)
     if report is not None:
         report.append(text)
         return report
-    report = PartFile.create(spec.errors_part_path)
+    report = PartFile.create(entry)
     try:
         report.append(text)
     except BaseException:

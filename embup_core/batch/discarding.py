@@ -5,20 +5,25 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from embup_core.batch.encoding import is_converted
+from embup_core.batch.folder import open_freely
+from embup_core.batch.output_files import OutputFiles
 from embup_core.batch.part_file import PartFile
 from embup_core.batch.publication import has_inode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from embup_core.batch.checkpoint import Checkpoint
+    from embup_core.batch.folder import FolderEntry, OpenFolder
     from embup_core.batch.spec import BatchSpec
 
 
 def discard_part_files(
-    spec: BatchSpec, checkpoint: Checkpoint | None = None, *, patience_s: float = 0.0
+    spec: BatchSpec,
+    checkpoint: Checkpoint | None = None,
+    *,
+    patience_s: float = 0.0,
+    open_folder: OpenFolder = open_freely,
 ) -> None:
     """Remove what an ended run of the batch left: for a batch that nobody will go on with.
 
@@ -30,29 +35,32 @@ def discard_part_files(
         Its last one: then only the files it speaks of are removed, not those of another run.
     patience_s
         Seconds to wait for a run of the batch that is just ending.
+    open_folder
+        How its folder is opened.
 
     Raises
     ------
     OutputError
-        The system refuses.
+        The folder is gone, or the system refuses.
     JobConflictError
         A live run holds them.
     """
-    with ExitStack() as each:  # goes on with the others when one raises
-        for path in list(_parts(spec, checkpoint)):
-            each.callback(PartFile.discard, path, patience_s=patience_s)
+    with OutputFiles.open(spec, open_folder) as files, ExitStack() as each:
+        for entry in list(_own_parts(files, checkpoint)):
+            each.callback(PartFile.discard, entry, patience_s=patience_s)  # each, also when one raises
 
 
-def _parts(spec: BatchSpec, checkpoint: Checkpoint | None) -> Iterator[Path]:
+def _own_parts(files: OutputFiles, checkpoint: Checkpoint | None) -> Iterator[FolderEntry]:
     """Give the part files that are the batch's own."""
-    own_part = checkpoint is None or has_inode(spec.part_path, checkpoint.output_inode)
-    # Beside an own part a report is an own one too, though it may have begun after the checkpoint.
-    if own_part or has_inode(spec.errors_part_path, checkpoint.errors_inode if checkpoint else 0):
-        yield spec.errors_part_path
-    if own_part:
-        yield spec.part_path
-    # A run that makes one file of another holds that other one: beside an own part it is an own one too.
-    if is_converted(spec.output_path) and (
-        own_part or has_inode(spec.converting_path, checkpoint.converted_inode if checkpoint else 0)
-    ):
-        yield spec.converting_path
+    own_part = checkpoint is None or has_inode(files.part, checkpoint.output_inode)
+    last_inodes = {}
+    if checkpoint is not None:
+        last_inodes = {
+            files.part.name: checkpoint.output_inode,
+            files.errors_part.name: checkpoint.errors_inode,
+            files.converting.name: checkpoint.converted_inode,
+        }
+    for entry in files.parts:
+        # Beside an own part the others are own ones too, though they may have begun after the checkpoint.
+        if own_part or has_inode(entry, last_inodes.get(entry.name, 0)):
+            yield entry

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from embup_core.batch.tally import Tally
 from embup_core.errors import EmbupError
 from embup_core.processes import end_with_parent
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from embup_core.batch.encoding import Bytes
     from embup_core.text.parser import BadRow
 
-    _Answers = SimpleQueue[tuple[tuple[BadRow, ...], str | None]]
+    _Answers = SimpleQueue[tuple[tuple[BadRow, ...], Tally, str | None]]
 
 # One block at work and one waiting, so that a helper never waits for the next.
 _SLOTS: Final = 2
@@ -78,7 +79,7 @@ class HelperAnswer:
         """Whether `take` would not wait. A helper answers in order: ask for the oldest only."""
         return self._helper.connection.poll()
 
-    def take(self) -> tuple[Bytes, tuple[BadRow, ...]]:
+    def take(self) -> tuple[Bytes, tuple[BadRow, ...], Tally]:
         """Wait for the answer; its bytes are valid until `release`.
 
         Raises
@@ -89,12 +90,12 @@ class HelperAnswer:
             It met an error.
         """
         try:
-            bad, error = self._helper.connection.recv()
+            bad, tally, error = self._helper.connection.recv()
         except (EOFError, OSError) as found:
             raise HelperDiedError from found
         if error is not None:
             raise RuntimeError(error)
-        return self._slot.memory[: self.block.rows * self._row_bytes], bad
+        return self._slot.memory[: self.block.rows * self._row_bytes], bad, tally
 
     def release(self) -> None:
         """Give the memory back for another block."""
@@ -202,11 +203,12 @@ def _help(
             return
         error = None
         bad: tuple[BadRow, ...] = ()
+        tally = Tally()
         try:
-            bad = answerer.answer(block, slots[number].memory[: block.rows * row_bytes])
+            bad, tally = answerer.answer(block, slots[number].memory[: block.rows * row_bytes])
         except Exception as found:  # noqa: BLE001 - told to the process that asked
             error = f"{type(found).__name__}: {found}"
-        answers.put((bad, error))
+        answers.put((bad, tally, error))
 
 
 def _send_all(connection: Connection, answers: _Answers) -> None:

@@ -8,22 +8,32 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from embup_core.batch.folder import RefusedPathError, open_freely
 from embup_core.errors import InputFileError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from embup_core.batch.checkpoint import InputFingerprint
+    from embup_core.batch.folder import OpenFolder
 
 INPUT_CHANGED = "input_changed"
 _RESUBMIT = "Submit it again once nobody writes to it."
 
 
-def open_input(path: Path) -> int:
+def open_input(path: Path, open_folder: OpenFolder = open_freely) -> int:
     """Open a regular, non-empty file for reading and return its descriptor.
 
     A link is not followed: whoever names the file resolves it first, and a link that takes the file's place
-    after that is refused.
+    after that is refused. From a confined folder a file of several names is refused too: the others may be
+    those of a file that is not for batches.
+
+    Parameters
+    ----------
+    path
+        The file.
+    open_folder
+        How its folder is opened.
 
     Raises
     ------
@@ -31,9 +41,11 @@ def open_input(path: Path) -> int:
         It is missing, unreadable, empty, or a link, folder, pipe or device.
     """
     try:
-        # O_NONBLOCK: opening a pipe must not wait for its writer.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        descriptor = os.open(path, flags)
+        with open_folder(path.parent) as folder:
+            entry = folder.entry(path.name)
+            if folder.confined:  # what is not for batches is not even opened, unless it was swapped just now
+                _require_rows(path, entry.status(), confined=True)
+            descriptor = entry.open(os.O_RDONLY)
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise InputFileError(f"{path} does not exist.", remedy="Check the input path.") from error
@@ -42,20 +54,27 @@ def open_input(path: Path) -> int:
                 f"{path} cannot be opened: it is a link, which is not followed here.",
                 remedy="Name the file it leads to.",
             ) from error
-        raise InputFileError(
-            f"{path} cannot be opened: {error.strerror}.", remedy="Check its permissions."
-        ) from error
+        remedy = error.remedy if isinstance(error, RefusedPathError) else "Check its permissions."
+        raise InputFileError(f"{path} cannot be opened: {error.strerror}.", remedy=remedy) from error
     try:
-        _require_rows(path, os.fstat(descriptor))
+        _require_rows(path, os.fstat(descriptor), confined=folder.confined)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _require_rows(path: Path, status: os.stat_result) -> None:
+def _require_rows(path: Path, status: os.stat_result, *, confined: bool) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))  # as opening it says
     if not stat.S_ISREG(status.st_mode):
         raise InputFileError(f"{path} is not a regular file.", remedy="Name a file of rows.")
+    if confined and status.st_nlink > 1:
+        raise InputFileError(
+            f"{path} has {status.st_nlink} names (hard links), expected one: who may read it by another name"
+            " cannot be told.",
+            remedy="Copy it, and name the copy.",
+        )
     if status.st_size == 0:
         raise no_rows(path)
 
@@ -103,7 +122,12 @@ class DescriptorFile(io.RawIOBase):
         return count
 
 
-def require_same_file(path: Path, descriptor: int, fingerprint: InputFingerprint) -> None:
+def require_same_file(
+    path: Path,
+    descriptor: int,
+    fingerprint: InputFingerprint,
+    open_folder: OpenFolder = open_freely,
+) -> None:
     """Check that the open input is what it was, and is still what the path names.
 
     Raises
@@ -113,7 +137,8 @@ def require_same_file(path: Path, descriptor: int, fingerprint: InputFingerprint
     """
     require_unchanged(path, descriptor, fingerprint)
     try:
-        same = fingerprint.agrees_with(path.stat())
+        with open_folder(path.parent) as folder:
+            same = fingerprint.agrees_with(folder.entry(path.name).target_status())
     except OSError as error:
         raise InputFileError(
             f"input changed: {path} is gone ({error.strerror}).", remedy=_RESUBMIT, code=INPUT_CHANGED

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.lib import format as npy_format
 
-from embup_core.batch.input_file import DescriptorFile
 from embup_core.batch.number_block import NumberBlock
 from embup_core.errors import InputFileError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _VALUE_BYTES: Final = (2, 4, 8)
+_LONGEST_HEADER_BYTES: Final = 1 << 16  # NumPy takes 10,000
 _HEADER_READERS: Final[Mapping[tuple[int, int], Any]] = {
     (1, 0): npy_format.read_array_header_1_0,
     (2, 0): npy_format.read_array_header_2_0,
@@ -122,9 +123,10 @@ class NpyReader:
 
 def _header(path: Path, descriptor: int) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """Return shape, whether it is in Fortran order, type of the values, and where they start."""
-    file: Any = DescriptorFile(descriptor)
     version = None
     try:
+        # NumPy takes as much as a header says that it has, before it finds that too much.
+        file = io.BytesIO(os.pread(descriptor, _LONGEST_HEADER_BYTES, 0))
         version = npy_format.read_magic(file)
         read_header = _HEADER_READERS[version]
         shape, fortran, dtype = read_header(file)

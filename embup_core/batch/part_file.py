@@ -10,10 +10,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
+from embup_core.batch.folder import RefusedPathError
 from embup_core.errors import JobConflictError, OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from embup_core.batch.folder import FolderEntry
 
 _REMEDIES: Final = {
     errno.ENOSPC: "Free space on that disk and run it again.",
@@ -37,10 +40,20 @@ _ON_ITS_WAY_BYTES: Final = 64 << 20
 
 def output_error(path: Path, error: OSError) -> OutputError:
     """Return the error for an output path that the system refuses to write."""
+    remedy = error.remedy if isinstance(error, RefusedPathError) else _REMEDIES.get(error.errno or 0, "")
     return OutputError(
         f"{path} cannot be written: {error.strerror}.",
-        remedy=_REMEDIES.get(error.errno or 0, ""),
+        remedy=remedy,
         code="no_space" if error.errno in _NO_SPACE else None,
+    )
+
+
+def part_exists(path: Path) -> OutputError:
+    """Return the error for a name that a batch needs for a growing file and that is taken."""
+    return OutputError(
+        f"{path} exists: it is a file of somebody's own, or a batch that was killed left it, or another batch"
+        " is writing it.",
+        remedy="Choose another output; or remove that file if nobody needs it.",
     )
 
 
@@ -49,46 +62,50 @@ class PartFile:
 
     Attributes
     ----------
+    entry
+        Its name, and the folder, which is held by whoever holds this.
     size_bytes
         Bytes appended so far, and kept from before.
     inode
         The file's identity.
     """
 
-    def __init__(self, path: Path, descriptor: int, size_bytes: int) -> None:
-        self.path = path
+    def __init__(self, entry: FolderEntry, descriptor: int, size_bytes: int) -> None:
+        self.entry = entry
         self.size_bytes = size_bytes
         self.inode = os.fstat(descriptor).st_ino
         self._descriptor = descriptor
         self._uncached_to = size_bytes
         self._begun_to = size_bytes
 
+    @property
+    def path(self) -> Path:
+        """How messages name it."""
+        return self.entry.path
+
     @classmethod
-    def create(cls, path: Path, *, patience_s: float = 0.0) -> Self:
-        """Start an empty file; what an ended run left under the name is discarded.
-
-        The new file is always another one: what else is linked to the old one keeps its content.
-
-        Parameters
-        ----------
-        path
-            Its name.
-        patience_s
-            Seconds to wait for a run that ends just now: the kernel may still be busy with its last write.
+    def create(cls, entry: FolderEntry) -> Self:
+        """Start an empty file under a name that is free.
 
         Raises
         ------
         OutputError
-            The system refuses, or no regular file stands there.
-        JobConflictError
-            A live run holds the file.
+            The name is taken, or the system refuses.
         """
-        cls.discard(path, patience_s=patience_s)
-        return cls._open(path, os.O_CREAT | os.O_EXCL, size_bytes=0, inode=None)
+        return cls._open(entry, os.O_CREAT | os.O_EXCL, size_bytes=0, inode=None)
 
     @classmethod
-    def reopen(cls, path: Path, *, size_bytes: int, inode: int, patience_s: float = 0.0) -> Self:
+    def reopen(cls, entry: FolderEntry, *, size_bytes: int, inode: int, patience_s: float = 0.0) -> Self:
         """Go on with the file that had this size and identity at the last checkpoint.
+
+        Parameters
+        ----------
+        entry
+            Its name.
+        size_bytes, inode
+            Size and identity; what lies beyond is cut off.
+        patience_s
+            Seconds to wait for a run that ends just now: the kernel may still be busy with its last write.
 
         Raises
         ------
@@ -97,11 +114,13 @@ class PartFile:
         JobConflictError
             A live run holds the file.
         """
-        return cls._open(path, 0, size_bytes=size_bytes, inode=inode, patience_s=patience_s)
+        return cls._open(entry, 0, size_bytes=size_bytes, inode=inode, patience_s=patience_s)
 
     @classmethod
-    def discard(cls, path: Path, *, patience_s: float = 0.0) -> None:
+    def discard(cls, entry: FolderEntry, *, patience_s: float = 0.0) -> None:
         """Remove what an ended run left under the name, if anything.
+
+        What else is linked to it keeps its content.
 
         Raises
         ------
@@ -110,32 +129,42 @@ class PartFile:
         JobConflictError
             A live run holds the file.
         """
-        if os.path.lexists(path):
-            cls._open(path, 0, size_bytes=None, inode=None, patience_s=patience_s).remove()
+        try:
+            status = entry.status()
+        except OSError:
+            return
+        if entry.folder.confined and stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+            raise part_exists(entry.path)  # of whatever file it is another name: it is not even locked
+        cls._open(entry, 0, size_bytes=None, inode=None, patience_s=patience_s).remove()
 
     @classmethod
     def _open(
-        cls, path: Path, flags: int, *, size_bytes: int | None, inode: int | None, patience_s: float = 0.0
+        cls,
+        entry: FolderEntry,
+        flags: int,
+        *,
+        size_bytes: int | None,
+        inode: int | None,
+        patience_s: float = 0.0,
     ) -> Self:
-        flags |= os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            descriptor = os.open(path, flags, 0o666)
+            descriptor = entry.open(flags | os.O_RDWR)
         except FileExistsError as error:
-            raise JobConflictError(f"another batch has just begun {path}.", remedy="Try again.") from error
+            raise part_exists(entry.path) from error
         except OSError as error:
-            raise output_error(path, error) from error
+            raise output_error(entry.path, error) from error
         try:
-            _lock(path, descriptor, patience_s)
+            _lock(entry, descriptor, patience_s)
             status = os.fstat(descriptor)
-            _require_kept(path, status, size_bytes or 0, inode)
+            _require_kept(entry.path, status, size_bytes or 0, inode)
             if size_bytes is None:
                 size_bytes = status.st_size
             elif status.st_size != size_bytes:
                 os.ftruncate(descriptor, size_bytes)
-            return cls(path, descriptor, size_bytes)
+            return cls(entry, descriptor, size_bytes)
         except OSError as error:
             os.close(descriptor)
-            raise output_error(path, error) from error
+            raise output_error(entry.path, error) from error
         except BaseException:
             os.close(descriptor)
             raise
@@ -230,7 +259,7 @@ class PartFile:
         OutputError
             It was removed, moved or replaced.
         """
-        if not _names(self.path, self._descriptor):
+        if not _names(self.entry, self._descriptor):
             raise OutputError(
                 f"{self.path} is gone: it was removed, moved or replaced by somebody else.",
                 remedy="Keep others from that file and start the batch anew.",
@@ -259,8 +288,8 @@ class PartFile:
         """
         # Unlinked before the lock is given up: nobody else can have started on it.
         try:
-            if self._descriptor >= 0 and _names(self.path, self._descriptor):
-                self.path.unlink(missing_ok=True)
+            if self._descriptor >= 0 and _names(self.entry, self._descriptor):
+                self.entry.unlink()
         except OSError as error:
             raise output_error(self.path, error) from error
         finally:
@@ -279,7 +308,7 @@ def _require_kept(path: Path, status: os.stat_result, size_bytes: int, inode: in
         )
 
 
-def _lock(path: Path, descriptor: int, patience_s: float) -> None:
+def _lock(entry: FolderEntry, descriptor: int, patience_s: float) -> None:
     """Hold the file, and know that the path still names it."""
     deadline = time.monotonic() + patience_s
     while True:
@@ -289,17 +318,17 @@ def _lock(path: Path, descriptor: int, patience_s: float) -> None:
         except BlockingIOError as error:
             if time.monotonic() >= deadline:
                 raise JobConflictError(
-                    f"another batch is writing {path}.",
+                    f"another batch is writing {entry.path}.",
                     remedy="Wait for it, cancel it, or choose another output.",
                 ) from error
         time.sleep(_LOCK_POLL_S)
-    if not _names(path, descriptor):
-        raise JobConflictError(f"another batch has just removed {path}.", remedy="Try again.")
+    if not _names(entry, descriptor):
+        raise JobConflictError(f"another batch has just removed {entry.path}.", remedy="Try again.")
 
 
-def _names(path: Path, descriptor: int) -> bool:
-    """Whether the path names the open file."""
+def _names(entry: FolderEntry, descriptor: int) -> bool:
+    """Whether the name is that of the open file."""
     try:
-        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+        return os.path.samestat(entry.status(), os.fstat(descriptor))
     except FileNotFoundError:
         return False

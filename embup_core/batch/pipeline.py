@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
+from embup_core.batch.tally import Tally
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -40,7 +42,7 @@ class _Pending(Protocol):
     def ready(self) -> bool:
         """Whether it is made."""
 
-    def take(self) -> tuple[Bytes, tuple[BadRow, ...]]:
+    def take(self) -> tuple[Bytes, tuple[BadRow, ...], Tally]:
         """Wait for it."""
 
     def release(self) -> None:
@@ -49,10 +51,17 @@ class _Pending(Protocol):
 
 class _OwnAnswer:
     def __init__(
-        self, block: RowBlock, bad: tuple[BadRow, ...], used: Bytes, buffer: Bytes, free: list[Bytes]
+        self,
+        block: RowBlock,
+        bad: tuple[BadRow, ...],
+        tally: Tally,
+        used: Bytes,
+        buffer: Bytes,
+        free: list[Bytes],
     ) -> None:
         self.block = block
         self._bad = bad
+        self._tally = tally
         self._used = used
         self._buffer = buffer
         self._free = free
@@ -60,8 +69,8 @@ class _OwnAnswer:
     def ready(self) -> bool:
         return True
 
-    def take(self) -> tuple[Bytes, tuple[BadRow, ...]]:
-        return self._used, self._bad
+    def take(self) -> tuple[Bytes, tuple[BadRow, ...], Tally]:
+        return self._used, self._bad, self._tally
 
     def release(self) -> None:
         self._free.append(self._buffer)
@@ -103,14 +112,14 @@ class AnswerPipeline:
         """Whether every answer was given."""
         return not self._pending and self._reader.exhausted
 
-    def advance(self) -> Iterator[tuple[RowBlock, Bytes, tuple[BadRow, ...]]]:
+    def advance(self) -> Iterator[tuple[RowBlock, Bytes, tuple[BadRow, ...], Tally]]:
         """Answer one block here, or wait for a helper's answer; give the answers whose turn has come.
 
         Yields
         ------
-        block, encoded, bad
+        block, encoded, bad, tally
             The block; its answer, uint8, shape (block.rows * row_bytes,), valid until the next one; the
-            refused rows.
+            refused rows; what it took.
 
         Raises
         ------
@@ -124,8 +133,8 @@ class AnswerPipeline:
         while self._pending and (waiting or self._pending[0].ready()):
             waiting = False
             answer = self._pending.popleft()
-            encoded, bad = answer.take()
-            yield answer.block, encoded, bad
+            encoded, bad, tally = answer.take()
+            yield answer.block, encoded, bad, tally
             answer.release()
 
     def _hand_out(self) -> None:
@@ -147,11 +156,11 @@ class AnswerPipeline:
             return True
         buffer = self._free.pop()
         used = buffer[: block.rows * self._row_bytes]
-        bad = self._answerer.answer(block, used)
-        self._pending.append(_OwnAnswer(block, bad, used, buffer, self._free))
+        bad, tally = self._answerer.answer(block, used)
+        self._pending.append(_OwnAnswer(block, bad, tally, used, buffer, self._free))
         return True
 
     def _nothing(self, block: RowBlock) -> _OwnAnswer:
         """Answer a block without rows."""
         empty = np.empty(0, dtype=np.uint8)
-        return _OwnAnswer(block, (), empty, empty, [])
+        return _OwnAnswer(block, (), Tally(), empty, empty, [])

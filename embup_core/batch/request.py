@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 from embup_core.batch.bad_rows import bad_row
 from embup_core.batch.encoding import encoder_for
+from embup_core.batch.folder import open_freely
 from embup_core.batch.input_file import no_rows, open_input
 from embup_core.batch.inputs import open_reader
-from embup_core.batch.part_file import output_error
+from embup_core.batch.output_files import OutputFiles
+from embup_core.batch.part_file import output_error, part_exists
 from embup_core.batch.publication import already_exists
 from embup_core.errors import OutputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from embup_core.batch.folder import Folder, FolderEntry, OpenFolder
     from embup_core.batch.spec import BatchSpec
     from embup_core.errors import BadRowError
 
@@ -47,10 +48,28 @@ class InputFacts:
     estimated_disk_bytes: int
 
 
-def check_request(spec: BatchSpec, *, dims: int = 32, output_dims: int = 1536) -> InputFacts:
+def check_request(
+    spec: BatchSpec,
+    *,
+    dims: int = 32,
+    output_dims: int = 1536,
+    open_folder: OpenFolder = open_freely,
+    replace_parts: bool = True,
+) -> InputFacts:
     """Look at input and output of a batch; touch nothing.
 
     Under "fail" the first rows must be good; under "nan" one of them must be.
+
+    Parameters
+    ----------
+    spec
+        The batch.
+    dims, output_dims
+        Values of a row, in and out.
+    open_folder
+        How the folders of its files are opened.
+    replace_parts
+        Whether part files that lie beside the output are leftovers of its own earlier runs.
 
     Raises
     ------
@@ -61,21 +80,24 @@ def check_request(spec: BatchSpec, *, dims: int = 32, output_dims: int = 1536) -
     OutputError
         The output is the input, exists, cannot be written, or has no space.
     """
-    descriptor = open_input(spec.input_path)
+    descriptor = open_input(spec.input_path, open_folder)
     try:
-        require_apart(spec, os.fstat(descriptor))
-        require_writable(spec)
-        encoder = encoder_for(spec.output_path, output_dims)
-        size_bytes = os.fstat(descriptor).st_size
-        rows = _estimated_rows(spec, descriptor, dims)
+        with OutputFiles.open(spec, open_folder) as files:
+            require_apart(files, os.fstat(descriptor))
+            require_writable(spec, files)
+            if not replace_parts:
+                require_no_parts(files)
+            encoder = encoder_for(spec.output_path, output_dims)
+            size_bytes = os.fstat(descriptor).st_size
+            rows = _estimated_rows(spec, descriptor, dims)
+            facts = InputFacts(size_bytes, rows, rows * encoder.row_bytes, rows * encoder.disk_row_bytes)
+            _require_space(files.folder, facts)
     finally:
         os.close(descriptor)
-    facts = InputFacts(size_bytes, rows, rows * encoder.row_bytes, rows * encoder.disk_row_bytes)
-    _require_space(spec.output_path.parent, facts)
     return facts
 
 
-def require_apart(spec: BatchSpec, input_status: os.stat_result) -> None:
+def require_apart(files: OutputFiles, input_status: os.stat_result) -> None:
     """Check that no file the batch writes is the one it reads, under this or another name.
 
     Raises
@@ -83,25 +105,19 @@ def require_apart(spec: BatchSpec, input_status: os.stat_result) -> None:
     OutputError
         One is.
     """
-    for path in (
-        spec.output_path,
-        spec.part_path,
-        spec.converting_path,
-        spec.errors_path,
-        spec.errors_part_path,
-    ):
+    for entry in (files.output, files.part, files.converting, files.errors, files.errors_part):
         try:
-            same = os.path.samestat(path.stat(), input_status)
+            same = os.path.samestat(entry.target_status(), input_status)
         except OSError:
             continue
         if same:
             raise OutputError(
-                f"{path} is the input itself, which the batch would overwrite.",
+                f"{entry.path} is the input itself, which the batch would overwrite.",
                 remedy="Choose another output.",
             )
 
 
-def require_writable(spec: BatchSpec) -> None:
+def require_writable(spec: BatchSpec, files: OutputFiles) -> None:
     """Check that the output can appear: its folder takes new files, and its name is free or may be replaced.
 
     Raises
@@ -109,44 +125,67 @@ def require_writable(spec: BatchSpec) -> None:
     OutputError
         It cannot.
     """
-    folder = spec.output_path.parent
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise OutputError(f"the output folder {folder} {what}.", remedy="Create it or choose another output.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"the output folder {folder} is not writable.", remedy="Check its permissions.")
-    require_free_name(spec.output_path, overwrite=spec.overwrite)
+    if not files.folder.is_writable():
+        raise OutputError(
+            f"the output folder {files.folder.path} is not writable.", remedy="Check its permissions."
+        )
+    require_free_name(files.output, overwrite=spec.overwrite)
+    _require_one_name(files.output)
     if spec.on_bad_row == "nan":
-        require_free_name(spec.errors_path, overwrite=spec.overwrite)
+        require_free_name(files.errors, overwrite=spec.overwrite)
+        _require_one_name(files.errors)
     # The longest name of them: known now rather than at the first refused row.
-    _status(spec.errors_part_path)
+    _status(files.errors_part)
 
 
-def require_free_name(path: Path, *, overwrite: bool) -> None:
-    """Check that a path is free, or a regular file that may be replaced.
+def require_no_parts(files: OutputFiles) -> None:
+    """Check that the names under which the batch's files grow are free.
+
+    Raises
+    ------
+    OutputError
+        One is taken.
+    """
+    for entry in files.parts:
+        if _status(entry) is not None:
+            raise part_exists(entry.path)
+
+
+def require_free_name(entry: FolderEntry, *, overwrite: bool) -> None:
+    """Check that a name is free, or that of a regular file that may be replaced.
 
     Raises
     ------
     OutputError
         It is neither.
     """
-    status = _status(path)
+    status = _status(entry)
     if status is None:
         return
     if not stat.S_ISREG(status.st_mode):
-        raise OutputError(f"{path} exists and is not a regular file.", remedy="Choose another output.")
+        raise OutputError(f"{entry.path} exists and is not a regular file.", remedy="Choose another output.")
     if not overwrite:
-        raise already_exists(path)
+        raise already_exists(entry.path)
 
 
-def _status(path: Path) -> os.stat_result | None:
-    """Return the status of what stands at the path itself, or None."""
+def _require_one_name(entry: FolderEntry) -> None:
+    """Check that what is to be replaced in a confined folder is known by no other name."""
+    status = _status(entry) if entry.folder.confined else None
+    if status is not None and status.st_nlink > 1:
+        raise OutputError(
+            f"{entry.path} exists and has {status.st_nlink} names (hard links), expected one.",
+            remedy="Remove it or choose another output.",
+        )
+
+
+def _status(entry: FolderEntry) -> os.stat_result | None:
+    """Return the status of what has the name itself, or None."""
     try:
-        return os.lstat(path)
+        return entry.status()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise output_error(path, error) from error
+        raise output_error(entry.path, error) from error
 
 
 def _estimated_rows(spec: BatchSpec, descriptor: int, dims: int) -> int:
@@ -173,15 +212,14 @@ def _estimated_rows(spec: BatchSpec, descriptor: int, dims: int) -> int:
     return reader.estimated_rows()
 
 
-def _require_space(folder: Path, facts: InputFacts) -> None:
+def _require_space(folder: Folder, facts: InputFacts) -> None:
     """Check that the folder's disk has room for the output."""
-    disk = os.statvfs(folder)
-    free_bytes = disk.f_bavail * disk.f_frsize
+    free_bytes = folder.free_bytes()
     if free_bytes < facts.estimated_disk_bytes:
         until = " until it is in place" * (facts.estimated_disk_bytes > facts.estimated_output_bytes)
         raise OutputError(
             f"the output takes about {facts.estimated_disk_bytes / _GIGABYTE:.2f} GB{until}"
-            f" ({facts.estimated_rows} rows), and {free_bytes / _GIGABYTE:.2f} GB are free in {folder}.",
+            f" ({facts.estimated_rows} rows), and {free_bytes / _GIGABYTE:.2f} GB are free in {folder.path}.",
             remedy="Free some space or choose another disk.",
             code="no_space",
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
-from dataclasses import dataclass
+from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Self
 
 from embup_core.batch.answering import BlockAnswerer
-from embup_core.batch.bad_rows import append_report, bad_row, require_few_bad_rows, require_good_row
+from embup_core.batch.bad_rows import bad_row, require_few_bad_rows, require_good_row
 from embup_core.batch.checkpoint import Checkpoint, InputFingerprint
 from embup_core.batch.encoding import encoder_for
+from embup_core.batch.folder import open_freely
 from embup_core.batch.helpers import HelperPool
 from embup_core.batch.input_file import (
     INPUT_CHANGED,
@@ -20,33 +20,22 @@ from embup_core.batch.input_file import (
     require_unchanged,
 )
 from embup_core.batch.inputs import open_reader
-from embup_core.batch.parquet_output import ParquetConversion
-from embup_core.batch.part_file import PartFile
+from embup_core.batch.output_files import OutputFiles
 from embup_core.batch.pipeline import AnswerPipeline
-from embup_core.batch.publication import (
-    finish_publication,
-    has_inode,
-    move_into_place,
-    remove_file,
-    sync_output_folder,
-)
+from embup_core.batch.publication import finish_publication_of, sync_output_folder
 from embup_core.batch.request import require_apart, require_free_name, require_writable
+from embup_core.batch.run_files import PendingSync, RunFiles
 from embup_core.batch.spec import DEFAULT_CHUNK_ROWS
+from embup_core.batch.tally import Tally
 from embup_core.errors import InputFileError, JobConflictError
 
 if TYPE_CHECKING:
     from embup_core.batch.answering import RowBlock, RowUpsampler
     from embup_core.batch.encoding import Bytes
+    from embup_core.batch.folder import OpenFolder
+    from embup_core.batch.part_file import PartFile
     from embup_core.batch.spec import BatchSpec
     from embup_core.text.parser import BadRow
-
-
-@dataclass(frozen=True, slots=True)
-class PendingSync:
-    """A state of a run whose rows are written, and durable once `BatchRun.finish_sync` has returned."""
-
-    checkpoint: Checkpoint
-    parts: tuple[PartFile, ...]
 
 
 class BatchRun:
@@ -66,13 +55,19 @@ class BatchRun:
     upsampler
         The model, the same for the whole batch.
     checkpoint
-        Where to go on; None starts anew and discards part files of ended runs.
+        Where to go on; None starts anew.
     chunk_rows
         Rows that are decoded at once; a checkpoint's own number wins.
     helpers
         Processes to fork that answer rows beside this one; only while this process has one thread.
     patience_s
         Seconds to wait for a run of the same output that is just ending.
+    low_confidence
+        Rows below it are counted apart in `take_tally`.
+    open_folder
+        How the folders of its files are opened.
+    replace_parts
+        Whether a run that starts anew may take part files that lie there for leftovers, and discard them.
 
     Raises
     ------
@@ -93,6 +88,9 @@ class BatchRun:
         chunk_rows: int = DEFAULT_CHUNK_ROWS,
         helpers: int = 0,
         patience_s: float = 0.0,
+        low_confidence: float = 0.0,
+        open_folder: OpenFolder = open_freely,
+        replace_parts: bool = True,
     ) -> None:
         if chunk_rows < 1:
             raise ValueError(f"expected chunk_rows of at least 1, found {chunk_rows}")
@@ -109,28 +107,31 @@ class BatchRun:
         self._failed_rows = 0 if checkpoint is None else checkpoint.failed_rows
         self._input_offset = 0 if checkpoint is None else checkpoint.input_offset
         self._bytes_done = 0 if checkpoint is None else checkpoint.bytes_done
-        self._output: PartFile | None = None
-        self._errors: PartFile | None = None
-        self._converted: PartFile | None = None
-        self._conversion: ParquetConversion | None = None
         self._helpers: HelperPool | None = None
-        self._synced_parts: frozenset[int] = frozenset()
         self._published_as: Checkpoint | None = None
         self._broken = False
+        self._low_confidence = low_confidence
+        self._tally = Tally()
+        self._sync_s = self._told_sync_s = 0.0
         self._input = -1
-        if checkpoint is not None and finish_publication(spec, checkpoint):
-            self._fingerprint = checkpoint.input_fingerprint
-            self._published_as = checkpoint
-            return
-        self._input = open_input(spec.input_path)
+        self._open_folder = open_folder
+        self._files = RunFiles(spec, self._encoder, open_folder)
         try:
-            self._open(checkpoint, helpers, patience_s)
+            if checkpoint is not None and finish_publication_of(self._files.names, checkpoint):
+                self._fingerprint = checkpoint.input_fingerprint
+                self._published_as = checkpoint
+                self._files.close()
+                return
+            self._open(checkpoint, helpers, patience_s, replace_parts=replace_parts)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, checkpoint: Checkpoint | None, helpers: int, patience_s: float) -> None:
-        spec = self._spec
+    def _open(
+        self, checkpoint: Checkpoint | None, helpers: int, patience_s: float, *, replace_parts: bool
+    ) -> None:
+        spec, names = self._spec, self._files.names
+        self._input = open_input(spec.input_path, self._open_folder)
         self._fingerprint = InputFingerprint.of(self._input)
         if checkpoint is not None and checkpoint.input_fingerprint != self._fingerprint:
             raise InputFileError(
@@ -148,52 +149,20 @@ class BatchRun:
         )
         if self._rows == 0 and self._reader.exhausted:
             raise no_rows(spec.input_path)
-        require_apart(spec, os.fstat(self._input))
+        require_apart(names, os.fstat(self._input))
         if checkpoint is None:
-            require_writable(spec)
+            require_writable(spec, names)
         else:
-            require_free_name(spec.output_path, overwrite=spec.overwrite)
-        answerer = BlockAnswerer(self._upsampler, self._encoder)
+            require_free_name(names.output, overwrite=spec.overwrite)
+        answerer = BlockAnswerer(self._upsampler, self._encoder, low_confidence=self._low_confidence)
         if helpers:
             # Before the part files are opened: a lock lasts as long as any process that has inherited it.
             self._helpers = HelperPool(answerer, count=helpers, chunk_rows=self._chunk_rows)
         self._answers = AnswerPipeline(self._reader, answerer, self._helpers, chunk_rows=self._chunk_rows)
         if checkpoint is None:
-            self._begin_files(patience_s)
+            self._files.begin(patience_s, replace_parts=replace_parts)
         else:
-            self._go_on_with_files(checkpoint, patience_s)
-
-    def _begin_files(self, patience_s: float) -> None:
-        self._output = PartFile.create(self._spec.part_path, patience_s=patience_s)
-        PartFile.discard(self._spec.errors_part_path)
-        if self._encoder.converted:
-            PartFile.discard(self._spec.converting_path)
-        if self._encoder.head:
-            self._output.append(self._encoder.head)
-
-    def _go_on_with_files(self, checkpoint: Checkpoint, patience_s: float) -> None:
-        spec = self._spec
-        self._output = PartFile.reopen(
-            spec.part_path,
-            size_bytes=checkpoint.output_bytes,
-            inode=checkpoint.output_inode,
-            patience_s=patience_s,
-        )
-        if has_inode(spec.converting_path, checkpoint.converted_inode, size_bytes=checkpoint.converted_bytes):
-            self._converted = PartFile.reopen(
-                spec.converting_path, size_bytes=checkpoint.converted_bytes, inode=checkpoint.converted_inode
-            )
-        elif self._encoder.converted:  # a conversion that was cut off begins again
-            PartFile.discard(spec.converting_path)
-        if not checkpoint.errors_inode:
-            PartFile.discard(spec.errors_part_path)
-            return
-        # Cut off between the two renames of a publication: the first one is taken back.
-        if has_inode(spec.errors_path, checkpoint.errors_inode):
-            move_into_place(spec.errors_path, spec.errors_part_path, overwrite=True)
-        self._errors = PartFile.reopen(
-            spec.errors_part_path, size_bytes=checkpoint.errors_bytes, inode=checkpoint.errors_inode
-        )
+            self._files.go_on(checkpoint, patience_s)
 
     def __enter__(self) -> Self:
         return self
@@ -221,6 +190,13 @@ class BatchRun:
         """The input's size."""
         return self._fingerprint.size_bytes
 
+    def take_tally(self) -> Tally:
+        """Return the sums over what was done since the last call."""
+        tally, self._tally = self._tally, Tally()
+        synced_s = self._sync_s  # another thread may be adding to it
+        tally.sync_s, self._told_sync_s = synced_s - self._told_sync_s, synced_s
+        return tally
+
     @property
     def published(self) -> bool:
         """Whether the output is in place."""
@@ -247,13 +223,18 @@ class BatchRun:
         output = self._require_usable()
         self._broken = True
         if self._answers.exhausted:
-            self._convert(output)
+            began = thread_time()
+            self._convert()
+            self._tally.write_s += thread_time() - began
         else:
-            for block, encoded, bad in self._answers.advance():
+            for block, encoded, bad, tally in self._answers.advance():
+                self._tally.add(tally)
                 require_unchanged(self._spec.input_path, self._input, self._fingerprint)
                 if bad and self._spec.on_bad_row == "fail":
                     raise bad_row(self._spec, bad[0].line, bad[0].reason, bad[0].raw)
+                began = thread_time()
                 self._write(output, block, encoded, bad)
+                self._tally.write_s += thread_time() - began
         self._broken = False
         return not self._complete
 
@@ -274,12 +255,12 @@ class BatchRun:
         if self._published_as is not None:
             return PendingSync(self._published_as, ())
         output = self._require_usable()
-        require_free_name(self._spec.output_path, overwrite=self._spec.overwrite)
+        require_free_name(self._files.names.output, overwrite=self._spec.overwrite)
         self._broken = True
-        require_same_file(self._spec.input_path, self._input, self._fingerprint)
-        errors = self._errors
-        converted = self._converted if self._complete else None
-        parts = tuple(part for part in (output, self._converted, errors) if part is not None)
+        self._files.names.require_in_place(self._open_folder)
+        require_same_file(self._spec.input_path, self._input, self._fingerprint, self._open_folder)
+        report, parts = self._files.report, self._files.growing
+        converted = self._files.converted if self._complete else None
         for part in parts:
             part.require_own_name()
             part.require_own_size()
@@ -291,12 +272,12 @@ class BatchRun:
             output_bytes=output.size_bytes,
             rows=self._rows,
             failed_rows=self._failed_rows,
-            errors_bytes=0 if errors is None else errors.size_bytes,
+            errors_bytes=0 if report is None else report.size_bytes,
             model_version=self._upsampler.version,
             chunk_rows=self._chunk_rows,
             input_fingerprint=self._fingerprint,
             output_inode=output.inode,
-            errors_inode=0 if errors is None else errors.inode,
+            errors_inode=0 if report is None else report.inode,
             converted_inode=0 if converted is None else converted.inode,
             converted_bytes=0 if converted is None else converted.size_bytes,
         )
@@ -310,13 +291,9 @@ class BatchRun:
         OutputError
             The rows could not be brought to disk: go on from the checkpoint before, with a new run.
         """
-        for part in pending.parts:
-            part.sync()
-        inodes = frozenset(part.inode for part in pending.parts)
-        if not inodes <= self._synced_parts:
-            # Else a power cut could take the new files' names, and a checkpoint would speak of nothing.
-            sync_output_folder(self._spec.output_path.parent)
-            self._synced_parts = inodes
+        began = monotonic()
+        self._files.sync(pending.parts)
+        self._sync_s += monotonic() - began
         return pending.checkpoint
 
     def publish(self) -> None:
@@ -335,7 +312,8 @@ class BatchRun:
             The name was taken meanwhile, or the system refuses; the output path is as it was.
         """
         if self.published:
-            sync_output_folder(self._spec.output_path.parent)
+            with OutputFiles.open(self._spec, self._open_folder) as files:
+                sync_output_folder(files.folder)
             return
         output = self._require_usable()
         if not self._complete:
@@ -344,37 +322,22 @@ class BatchRun:
         if self._encoder.head:
             output.write_head(self._encoder.final_head(self._rows))
         checkpoint = self.sync()
-        spec = self._spec
-        # The report first: whoever sees the output sees what it says about it.
-        if self._errors is not None:
-            move_into_place(spec.errors_part_path, spec.errors_path, overwrite=spec.overwrite)
-        elif spec.overwrite:
-            remove_file(spec.errors_path)
-        try:
-            whole = output if self._converted is None else self._converted
-            move_into_place(whole.path, spec.output_path, overwrite=spec.overwrite)
-        except BaseException:
-            if self._errors is not None:
-                move_into_place(spec.errors_path, spec.errors_part_path, overwrite=True)
-            raise
+        self._files.move_into_place()
         self._published_as = checkpoint
-        if whole is not output:
-            output.remove()
-        self.close()
-        sync_output_folder(spec.output_path.parent)
+        self._close_input()
+        self._files.complete()
 
     def close(self) -> None:
         """Let go of all files; the part files stay, for a later run from a checkpoint. Again is harmless."""
+        self._close_input()
+        self._files.close()
+
+    def _close_input(self) -> None:
         if self._helpers is not None:
             self._helpers.close()
         if self._input >= 0:
             os.close(self._input)
             self._input = -1
-        if self._conversion is not None:
-            self._conversion.close()
-        for part in (self._output, self._converted, self._errors):
-            if part is not None:
-                part.close()
 
     def abandon(self) -> None:
         """Remove the part files and let go of all files; what is published stays. Again is harmless.
@@ -384,50 +347,40 @@ class BatchRun:
         OutputError
             The system refuses to remove one. All that could be done was done: the run is closed.
         """
-        with ExitStack() as each:  # goes on with the others when one raises
-            each.callback(self.close)
+        try:
             if not self.published:
-                for part in (self._output, self._converted, self._errors):
-                    if part is not None:
-                        each.callback(part.remove)
+                self._files.abandon()
+        finally:
+            self.close()
 
     def _require_usable(self) -> PartFile:
-        if self._broken or self._output is None or self._input < 0:
+        if self._broken or self._files.rows is None or self._input < 0:
             raise RuntimeError("this run was closed, published or has failed; start one from a checkpoint")
-        return self._output
+        return self._files.rows
 
     @property
     def _complete(self) -> bool:
         """Whether nothing is left to do but to publish."""
-        if not self._answers.exhausted:
-            return False
-        if self._conversion is not None:
-            return self._conversion.finished
-        return self._converted is not None or not self._encoder.converted
+        return self._answers.exhausted and self._files.is_converted
 
-    def _convert(self, output: PartFile) -> None:
+    def _convert(self) -> None:
         """Make some more of the file that is made of the rows, if the format wants one."""
-        if self._complete:
-            return
-        if self._conversion is None:
-            self._require_publishable()  # else it were in vain
-            self._converted = PartFile.create(self._spec.converting_path)
-            self._conversion = ParquetConversion(
-                output, self._converted, count=self._rows, dims=self._upsampler.output_dims
-            )
-        self._conversion.step()
+        if not self._complete:
+            if not self._files.is_converting:
+                self._require_publishable()  # else it were in vain
+            self._files.convert(count=self._rows, dims=self._upsampler.output_dims)
 
     def _require_publishable(self) -> None:
         counts = {"rows": self._rows, "failed_rows": self._failed_rows}
-        require_good_row(self._spec, self._errors, **counts)
-        require_few_bad_rows(self._spec, self._errors, **counts, most_to_come=0)
+        require_good_row(self._spec, self._files.report, **counts)
+        require_few_bad_rows(self._spec, self._files.report, **counts, most_to_come=0)
 
     def _write(self, output: PartFile, block: RowBlock, encoded: Bytes, bad: tuple[BadRow, ...]) -> None:
         """Append the block's answer, then count it."""
         if block.rows:
             output.append(encoded.data)
         if bad:
-            self._errors = append_report(self._spec, self._errors, bad)
+            self._files.refuse(bad)
         self._rows += block.rows
         self._failed_rows += len(bad)
         self._input_offset = block.end_offset
@@ -436,7 +389,7 @@ class BatchRun:
         if bad:
             require_few_bad_rows(
                 self._spec,
-                self._errors,
+                self._files.report,
                 rows=self._rows,
                 failed_rows=self._failed_rows,
                 most_to_come=self._reader.most_rows(block.end_offset),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 DEFAULT_CHUNK_ROWS: Final = 128
 
 _OWN_ENDINGS: Final = (".part", ".errors.jsonl")
+# What is left of a path that can only be a folder's.
+_FOLDERS: Final = ("", "..")
 
 BadRowPolicy = Literal["fail", "nan"]
 
@@ -57,7 +59,9 @@ class BatchSpec:
     def __post_init__(self) -> None:
         if not _can_be_a_path(self.input_path):
             raise InputFileError("the input path holds a character that no path can have")
-        if not _can_be_a_path(self.output_path) or not self.output_path.name:
+        if self.input_path.name in _FOLDERS:
+            raise InputFileError(f"{self.input_path} is not a regular file.", remedy="Name a file of rows.")
+        if not _can_be_a_path(self.output_path) or self.output_path.name in _FOLDERS:
             raise OutputError("the output path is not a file's path")
         if self.output_path.name.endswith(_OWN_ENDINGS):
             raise OutputError(
