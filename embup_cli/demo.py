@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from embup_cli.client import ServiceClient
+    from embup_client import Client
 
 REALTIME_REQUESTS = 300
 COMPARED_ROWS = 200
@@ -55,7 +55,7 @@ def demo(
 
     Trains, publishes, serves, upsamples one vector and a batch, checks every row of the result.
     """
-    from embup_cli.client import ServiceClient
+    from embup_cli.client import connect
     from embup_cli.service_process import service_process
     from embup_core.selection import AUTO, FAST
     from pipelines.run import train_and_publish
@@ -80,7 +80,7 @@ def demo(
     say("2/5  starting the service")
     with (
         service_process(registry=work / "registry", data=work, log=work / "service.log") as url,
-        ServiceClient(url) as service,
+        connect(url) as service,
     ):
         say(f"3/5  one realtime request to {url}")
         show_request(service, projected[0], work / "request.json")
@@ -127,18 +127,19 @@ def write_rows(path: Path, rows: "NDArray[np.float32]") -> None:
     path.write_bytes(format_rows(rows).tobytes())
 
 
-def show_request(service: "ServiceClient", row: "NDArray[np.float32]", body_path: Path) -> None:
+def show_request(service: "Client", row: "NDArray[np.float32]", body_path: Path) -> None:
     """Send one realtime request; show it as a curl line to copy, and the beginning of its answer."""
     body_path.write_text(json.dumps({"embedding": row.tolist()}) + "\n")
-    answer = service.upsample(row.tolist())
-    values = answer["embedding"]
+    answer = service.upsample(row)
+    values = answer.embedding
+    known = "unknown" if answer.confidence is None else f"{answer.confidence:.3f}"
     shown = ", ".join(f"{value:.6f}" for value in values[:3])
     say(f"     curl {service.url}/v1/upsample --json @{shlex.quote(_near(body_path))}")
-    say(f"     -> {len(values)} numbers [{shown}, ...], confidence {answer['confidence']:.3f}")
+    say(f"     -> {len(values)} numbers [{shown}, ...], confidence {known}")
 
 
 def measure(
-    service: "ServiceClient", projected: "NDArray[np.float32]", input_path: Path, output_path: Path
+    service: "Client", projected: "NDArray[np.float32]", input_path: Path, output_path: Path
 ) -> dict[str, Any]:
     """Measure realtime latency alone, then run the batch to its end with realtime requests beside it."""
     from embup_cli.batches import follow
@@ -147,27 +148,25 @@ def measure(
     alone = measure_alone(service.url, projected, requests=REALTIME_REQUESTS)
     started_s = time.monotonic()
     with measured_beside(service.url, projected) as beside, progress("     batch") as bar:
-        request = {"input_filepath": str(input_path), "output_filepath": str(output_path), "overwrite": True}
-        batch_request_id = service.submit(request)
+        batch_request_id = service.submit_batch(input_path, output_path, overwrite=True)
         batch = follow(service, batch_request_id, bar)
     elapsed_s = time.monotonic() - started_s
-    if batch["phase"] != "COMPLETED":
-        raise JobError(f"the batch ended as {batch['phase']}: {batch['error']['detail']}")
+    if batch.phase != "COMPLETED":
+        why = batch.error.detail if batch.error else "it does not say why."
+        raise JobError(f"the batch ended as {batch.phase}: {why}")
     return {
         "realtime_alone": alone.to_json(),
         "realtime_beside_batch": beside.to_json(),
         "batch_request_id": batch_request_id,
-        "batch_rows": batch["num_records_processed"],
+        "batch_rows": batch.num_records_processed,
         "batch_s": round(elapsed_s, 2),
-        "batch_rows_per_s": round(batch["num_records_processed"] / elapsed_s),
+        "batch_rows_per_s": round(batch.num_records_processed / elapsed_s),
         "input": str(input_path),
         "output": str(output_path),
     }
 
 
-def check_output(
-    output_path: Path, projected: "NDArray[np.float32]", service: "ServiceClient"
-) -> dict[str, Any]:
+def check_output(output_path: Path, projected: "NDArray[np.float32]", service: "Client") -> dict[str, Any]:
     """Check that there is one unit row a line of input, and that sampled rows equal their realtime answers.
 
     Raises
@@ -190,7 +189,7 @@ def check_output(
                 raise JobError(f"{output_path}: line {line} is not a unit vector of {DIMS} numbers.")
             worst_length = max(worst_length, float(off.max()))
             for i in sorted(compared.intersection(range(row, row + len(decoded)))):
-                answer = np.array(service.upsample(projected[i].tolist())["embedding"])
+                answer = np.array(service.upsample(projected[i]).embedding)
                 difference = float(np.abs(answer - decoded[i - row]).max())
                 if difference > ANSWER_TOLERANCE:
                     raise JobError(

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embup_cli.client import ServiceClient
+from embup_cli.client import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from embup_client import Client
 
 WARM_UP_REQUESTS = 10
 PAUSE_S = 0.02  # between two requests beside a batch: often enough to measure, seldom enough to let it work
@@ -43,7 +45,7 @@ class Latencies:
 def measure_alone(url: str, rows: NDArray[np.float32], *, requests: int) -> Latencies:
     """Send `requests` realtime requests one after another, each with the next of `rows`, shape (n, 32)."""
     latencies = Latencies()
-    with ServiceClient(url) as service:
+    with connect(url) as service:
         for i in range(WARM_UP_REQUESTS):
             service.upsample(rows[i % len(rows)].tolist())
         for i in range(requests):
@@ -63,7 +65,7 @@ def measured_beside(url: str, rows: NDArray[np.float32]) -> Iterator[Latencies]:
 
     def send() -> None:
         try:
-            with ServiceClient(url) as service:
+            with connect(url) as service:
                 i = 0
                 while not ended.wait(PAUSE_S):
                     _timed(service, rows[i % len(rows)], latencies)
@@ -82,7 +84,7 @@ def measured_beside(url: str, rows: NDArray[np.float32]) -> Iterator[Latencies]:
         raise errors[0]
 
 
-def _timed(service: ServiceClient, row: NDArray[np.float32], latencies: Latencies) -> None:
+def _timed(service: Client, row: NDArray[np.float32], latencies: Latencies) -> None:
     embedding = row.tolist()
     started_s = time.perf_counter()
     service.upsample(embedding)

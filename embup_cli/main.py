@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from embup_cli import batches, demo, evaluate, models, serve, sql, train, upsample
+from embup_cli import batches, demo, evaluate, keys, models, serve, sql, train, upsample
 from embup_cli.failures import PlainErrors
 
 app = typer.Typer(
@@ -48,7 +48,7 @@ def embup(
 
 
 app.command("train")(train.train)
-app.command("models")(models.models)
+app.add_typer(models.app, name="models")
 app.command("evaluate")(evaluate.evaluate)
 app.command("upsample")(upsample.upsample)
 app.command("serve")(serve.serve)
@@ -58,6 +58,7 @@ app.command("watch")(batches.watch)
 app.command("cancel")(batches.cancel)
 app.command("list")(batches.list_batches)
 app.command("sql")(sql.sql)
+app.add_typer(keys.app, name="keys")
 app.command("demo")(demo.demo)
 
 if __name__ == "__main__":

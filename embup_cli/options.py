@@ -17,6 +17,16 @@ Data = Annotated[
     typer.Option("--data", envvar="EMBUP_DATA", help="Folder for downloads, runs, jobs, history."),
 ]
 Url = Annotated[str, typer.Option("--url", envvar="EMBUP_SERVICE_URL", help="Address of a running service.")]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        envvar="EMBUP_API_KEY",
+        show_default=False,
+        metavar="KEY",
+        help="Key that the service asks for. Others see a command line: better set the variable.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="What `embup submit` printed.")]
 OnBadRow = Annotated[

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from embup_cli.client import ServiceClient
+from embup_client import Client
 from embup_core.errors import JobError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _address_when_ready(child: subprocess.Popen[bytes], port_file: Path, log: Pa
             )
         if port_file.exists():
             url = f"http://127.0.0.1:{int(port_file.read_text())}"
-            with ServiceClient(url) as service:
+            with Client(url) as service:
                 if service.is_ready():
                     return url
         time.sleep(0.05)

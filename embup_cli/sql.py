@@ -1,11 +1,9 @@
 """`embup sql`: one read-only statement on the published history of batches."""
 
-import math
 import shutil
 import sys
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
-from datetime import time as time_of_day
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -15,21 +13,14 @@ import typer
 from embup_cli import options
 from embup_cli.output import say
 from embup_core.errors import InputError, InputFileError
+from serving.jobs.reading import check_reads, lock_down, plain, plain_errors, said, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import duckdb
 
-SETTINGS = {
-    "TimeZone": "UTC",  # now() and current_date agree with the columns
-    "memory_limit": "1GB",
-    "temp_directory": "",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "enable_external_access": "false",
-    "lock_configuration": "true",  # the last: nothing can be set after it
-}
+MEMORY_LIMIT = "1GB"
 MAX_ROWS = 1_000_000  # held at once, to align a table or to close an array
 ROWS_AT_ONCE = 10_000
 LISTING = """
@@ -114,21 +105,7 @@ class _Snapshot:
         InputError
             It is none, it would change something, or DuckDB refuses it.
         """
-        from duckdb import StatementType
-
-        reading = (StatementType.SELECT, StatementType.MULTI)  # so are FROM, SHOW, DESCRIBE; and PIVOT
-        with _plain_errors():
-            parts = self._connection.extract_statements(statement)
-        if len(parts) != 1:
-            raise InputError(
-                f"Expected one statement, found {len(parts) or 'none'}.",
-                remedy="Run them one by one." if parts else 'Such as: embup sql "select * from batch_jobs"',
-            )
-        if parts[0].type not in reading:
-            raise InputError(
-                f"Expected a statement that reads (SELECT, FROM, DESCRIBE), found {parts[0].type.name}.",
-                remedy="This is a copy of the service's history: it can be asked, not changed.",
-            )
+        check_reads(self._connection, statement, pivots=True, example='embup sql "select * from batch_jobs"')
         return self.execute(statement)
 
     def execute(self, statement: str) -> _Answer:
@@ -136,7 +113,7 @@ class _Snapshot:
         from concurrent.futures import ThreadPoolExecutor
 
         # In a thread, because DuckDB hears no Ctrl-C; we do, and tell it.
-        with ThreadPoolExecutor(1) as thread, _plain_errors():
+        with ThreadPoolExecutor(1) as thread, plain_errors(MEMORY_LIMIT):
             running = thread.submit(self._connection.execute, statement)
             try:
                 cursor = running.result()
@@ -148,7 +125,7 @@ class _Snapshot:
     @staticmethod
     def _blocks(cursor: "duckdb.DuckDBPyConnection") -> "Iterator[list[tuple[Any, ...]]]":
         while True:
-            with _plain_errors():
+            with plain_errors(MEMORY_LIMIT):
                 block = cursor.fetchmany(ROWS_AT_ONCE)
             if not block:
                 return
@@ -170,33 +147,12 @@ def _snapshot(path: Path) -> "Iterator[_Snapshot]":
         connection = duckdb.connect(str(path), read_only=True)
     except duckdb.Error as error:
         raise InputFileError(
-            f"{path} cannot be opened: {_said(error)}",
+            f"{path} cannot be opened: {said(error)}",
             remedy="The service publishes it anew when it starts and when a batch changes.",
         ) from error
     with connection:
-        for setting, value in SETTINGS.items():
-            connection.execute(f"SET {setting} = '{value}'")
+        lock_down(connection, memory_limit=MEMORY_LIMIT)
         yield _Snapshot(connection, published)
-
-
-@contextmanager
-def _plain_errors() -> "Iterator[None]":
-    import duckdb
-
-    try:
-        yield
-    except duckdb.OutOfMemoryException as error:
-        raise InputError(
-            f"The statement needs more than {SETTINGS['memory_limit']} of memory.",
-            remedy="Ask for fewer rows or columns, or query the Parquet files with a client of your own.",
-        ) from error
-    except duckdb.Error as error:
-        raise InputError(_said(error)) from error
-
-
-def _said(error: "duckdb.Error") -> str:
-    """DuckDB's own words: they point at the place in the statement."""
-    return str(error).rstrip()
 
 
 def _duration(seconds: float) -> str:
@@ -224,7 +180,7 @@ def _print_csv(found: _Answer) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(found.columns)
     for block in found.blocks:
-        writer.writerows([["" if value is None else _text(value) for value in row] for row in block])
+        writer.writerows([["" if value is None else text(value) for value in row] for row in block])
 
 
 def _print_json(found: _Answer) -> None:
@@ -236,7 +192,7 @@ def _print_json(found: _Answer) -> None:
             f"Two columns are called {min(twice)!r}, and an object has only one of a name.",
             remedy="Give one of them another name with AS.",
         )
-    rows = [dict(zip(found.columns, map(_plain, row), strict=True)) for row in found.rows()]
+    rows = [dict(zip(found.columns, map(plain, row), strict=True)) for row in found.rows()]
     print(json.dumps(rows, indent=2, ensure_ascii=False))
 
 
@@ -244,7 +200,7 @@ def _print_table(found: _Answer) -> None:
     from rich.cells import cell_len
 
     rows = found.rows()
-    cells = [[_visible(_text(value)) for value in row] for row in rows]
+    cells = [[_visible(text(value)) for value in row] for row in rows]
     names = [_visible(name) for name in found.columns]
     widths = [max(map(cell_len, column)) for column in zip(names, *cells, strict=True)]
     right = [_is_numeric(column) for column in zip(*rows, strict=True)] or [False] * len(names)
@@ -275,40 +231,8 @@ def _is_numeric(values: "Sequence[object]") -> bool:
     )
 
 
-def _text(value: object) -> str:
-    """One value for people and for CSV."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, dict | list | tuple):
-        import json
-
-        return json.dumps(_plain(value), ensure_ascii=False)
-    return str(value)
-
-
 def _visible(text: str) -> str:
     """On one line, and without characters that steer a terminal: paths and messages come from anybody."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _plain(value: object) -> object:
-    """One value as JSON has it; what it cannot say becomes null or text."""
-    if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, datetime | date | time_of_day):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return value if value is None or isinstance(value, bool | int | str) else _text(value)

@@ -1,6 +1,6 @@
 """What can be set about training, and where each value comes from: arguments, then EMBUP_* variables.
 
-`python -m pipelines.settings` prints the table of the README.
+`python -m pipelines.settings` prints its table in docs/settings.md.
 """
 
 from __future__ import annotations

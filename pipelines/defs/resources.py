@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
+from embup_client import Client, Reloaded
 from embup_core.registry import Registry
 from embup_core.selection import YARDSTICK, wanted_candidates
 from embup_core.sources import SourceFiles, resolve_source
@@ -86,25 +86,29 @@ class DecoderRegistry(dg.ConfigurableResource["DecoderRegistry"]):
 
 
 class UpsamplerService(dg.ConfigurableResource["UpsamplerService"]):
-    """A running service, which may or may not be there."""
+    """A running service, which may or may not be there. Its key, if it asks for one, is EMBUP_API_KEY."""
 
     url: str = Field(description=str(PipelineSettings.model_fields["service_url"].description))
     timeout_s: float = Field(default=30.0, description="How long an answer may take, in seconds.")
 
-    def reload(self) -> dict[str, Any]:
-        """Ask it to take up the newest decoder; raises `httpx.HTTPError`, or `ValueError` without JSON."""
-        answer: dict[str, Any] = self._post("/v1/models/reload", None).json()
-        return answer
+    def reload(self) -> Reloaded:
+        """Ask it to take up the newest decoder; raises `EmbupServiceError`."""
+        with self._client() as client:
+            return client.reload()
 
     def upsample(self, projected: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
-        """Its answer to some rows, float32 (n, 32) -> float32 (n, 1536), and the version that answered."""
-        answer = self._post("/v1/upsample", {"embeddings": projected.tolist()}).json()
-        return np.array(answer["embeddings"], np.float32), str(answer["model_version"])
+        """Its answer to some rows, float32 (n, 32) -> float32 (n, 1536), and the version that answered.
 
-    def _post(self, path: str, body: dict[str, Any] | None) -> httpx.Response:
-        return httpx.post(
-            f"{self.url.rstrip('/')}{path}", json=body, timeout=self.timeout_s
-        ).raise_for_status()
+        Raises `EmbupServiceError`.
+        """
+        with self._client() as client:
+            answer = client.upsample_many(projected)
+        return np.array(answer.embeddings, np.float32), answer.model_version
+
+    def _client(self) -> Client:
+        # One try: a service that is away takes the decoder up when it starts, and nobody waits for it here.
+        # The key is no field of this resource, where Dagster would show it.
+        return Client(self.url, timeout_s=self.timeout_s, retry_s=0)
 
 
 class JsonIOManager(dg.ConfigurableIOManager):

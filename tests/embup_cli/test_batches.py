@@ -52,6 +52,18 @@ def test_paths_are_those_of_the_working_folder(embup: Run, url: str, source: Pat
     assert (data / "relative.txt").exists()
 
 
+def test_links_of_the_working_folder_are_followed_by_the_command(
+    embup: Run, url: str, source: Path, data: Path, tmp_path: Path
+) -> None:
+    """The service follows none, but may read where they lead."""
+    (tmp_path / "in.txt").symlink_to(source)
+    (tmp_path / "folder").symlink_to(data)
+    submitted = embup("submit", "in.txt", "folder/linked.txt", "--url", url, cwd=tmp_path)
+    assert submitted.returncode == 0, submitted.stderr
+    assert embup("watch", submitted.stdout.strip(), "--url", url).returncode == 0
+    assert (data / "linked.txt").exists()
+
+
 def test_the_address_may_come_from_the_environment(embup: Run, url: str) -> None:
     assert embup("list", EMBUP_SERVICE_URL=url).returncode == 0
 

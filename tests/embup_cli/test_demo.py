@@ -14,11 +14,14 @@ import psutil
 import pytest
 
 from embup_cli.demo import check_output
+from embup_client import Upsampled
 from embup_core.errors import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from embup_core.sources import SourceFiles
     from embup_core.upsampler import Upsampler
@@ -119,9 +122,9 @@ class _Answers:
     def __init__(self, upsampler: Upsampler) -> None:
         self._upsampler = upsampler
 
-    def upsample(self, embedding: list[float]) -> dict[str, Any]:
-        rows, _ = self._upsampler.upsample(np.array([embedding], np.float32))
-        return {"embedding": rows[0].tolist()}
+    def upsample(self, embedding: NDArray[np.float32]) -> Upsampled:
+        rows, _ = self._upsampler.upsample(embedding[None])
+        return Upsampled(rows[0].tolist(), self._upsampler.version)
 
 
 @pytest.mark.parametrize(

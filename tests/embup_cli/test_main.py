@@ -49,7 +49,7 @@ def test_every_command_is_mentioned_in_the_readme(name: str) -> None:
 
 
 def test_the_commands_are_those_promised() -> None:
-    promised = "train evaluate serve upsample submit status watch cancel list sql models demo"
+    promised = "train evaluate serve upsample submit status watch cancel list sql models keys demo"
     assert set(COMMANDS) == set(promised.split())
 
 

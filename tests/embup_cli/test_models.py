@@ -69,3 +69,52 @@ def test_a_version_without_a_manifest_is_an_error_while_it_is_the_latest(
     result = embup("models", "--registry", tmp_path)
     assert result.returncode == 1
     assert "manifest.json" in result.stderr
+
+
+@pytest.fixture
+def two(registry: Registry, publish_another: Callable[[Registry, int], str], tmp_path: Path) -> Registry:
+    """A registry with two versions, the second one promoted."""
+    shutil.copytree(registry.root, tmp_path / "two")
+    made = type(registry)(tmp_path / "two")
+    publish_another(made, 7)
+    return made
+
+
+def test_a_version_is_promoted_and_rolled_back(embup: Callable[..., Any], two: Registry) -> None:
+    newer = two.latest_version()
+    older = two.earlier_version()
+    result = embup("models", "rollback", "--registry", two.root, "--json")
+    assert json.loads(result.stdout) == {"latest": older, "before": newer}
+    assert two.latest_version() == older
+    result = embup("models", "rollback", EMBUP_REGISTRY=str(two.root))
+    assert result.returncode == 2
+    assert f"No version was in service before {older}" in result.stderr
+    result = embup("models", "--registry", two.root, "promote", newer)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["latest", newer, "before", older]
+    assert two.latest_version() == newer
+
+
+def test_a_bad_version_is_found_and_not_promoted(embup: Callable[..., Any], two: Registry) -> None:
+    newer, older = two.latest_version(), two.earlier_version()
+    result = embup("models", "verify", "--registry", two.root)
+    assert result.returncode == 0, result.stderr
+    (two.root / older / "MODEL_CARD.md").write_text("mine")
+    result = embup("models", "verify", "--registry", two.root, "--json")
+    assert result.returncode == 1
+    problems = {one["version"]: one["problem"] for one in json.loads(result.stdout)["models"]}
+    assert problems[newer] is None
+    assert "MODEL_CARD.md" in problems[older]
+    assert embup("models", "verify", newer, "--registry", two.root).returncode == 0
+    for command in (("promote", older), ("rollback",)):
+        result = embup("models", *command, "--registry", two.root)
+        assert result.returncode == 1
+        assert "MODEL_CARD.md" in result.stderr
+    assert two.latest_version() == newer
+
+
+@pytest.mark.parametrize("command", ["promote", "rollback", "verify"])
+def test_each_subcommand_explains_itself(embup: Callable[..., Any], command: str) -> None:
+    result = embup("models", command, "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"Usage: embup models {command} ")

@@ -58,6 +58,17 @@ def test_a_taken_port_is_an_error_that_names_it(
     assert "Traceback" not in result.stderr
 
 
+def test_a_folder_of_batch_files_that_is_missing_is_an_error_that_names_it(
+    embup: Callable[..., Any], registry: Registry, tmp_path: Path
+) -> None:
+    folders = ("--registry", registry.root, "--data", tmp_path / "data", "--port", "0")
+    result = embup("serve", *folders, EMBUP_BATCH_ROOTS=f"{tmp_path}:{tmp_path / 'missing'}")
+    assert result.returncode == 2, result.stderr
+    assert f"The folder of batch files {tmp_path / 'missing'} cannot be opened" in result.stderr
+    assert "EMBUP_BATCH_ROOTS" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_setting_out_of_bounds_is_named(embup: Callable[..., Any], tmp_path: Path) -> None:
     result = embup("serve", "--data", tmp_path, EMBUP_CHUNK_ROWS="0")
     assert result.returncode == 2

@@ -265,3 +265,8 @@ def test_ctrl_c_ends_a_statement_that_would_take_forever(script: Path, published
         child.send_signal(signal.SIGINT)
         _, said = child.communicate(timeout=20)
     assert (child.returncode, said) == (130, "interrupted\n")
+
+
+def test_a_time_with_its_zone_is_a_value_like_others(embup: Callable[..., Any], published: Path) -> None:
+    result = embup("sql", "select timestamptz '2026-01-02 03:04:05+01' as t", "--data", published, "--json")
+    assert json.loads(result.stdout) == [{"t": "2026-01-02T02:04:05+00:00"}]

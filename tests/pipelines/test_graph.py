@@ -15,6 +15,7 @@ from embup_core.decoders import DECODERS
 from embup_core.registry import Registry
 from embup_core.selection import wanted_candidates
 from embup_core.sources import COSINES_FILE, PROJECTED_FILE, SampleParameters, generate_sample
+from embup_core.training_inputs import TrainingInputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +63,9 @@ def test_the_whole_graph_publishes_the_champion(run: Run, settings: PipelineSett
     assert published.manifest["decoder"]["name"] == champion
     assert published.manifest["data"]["fingerprint"] == metadata(result, "cosine_matrix")["fingerprint"]
     assert published.manifest["data"]["rows"] == 600
+    inputs = TrainingInputs.from_manifest(published.manifest)
+    assert inputs is not None
+    assert 0 < (inputs.confidence_low or 0) < (inputs.confidence_mean or 0) < 1
     parts = published.manifest["split"]
     assert (parts["train"], parts["validation"], parts["test"]) == (450, 60, 90)
     fitted = wanted_candidates("auto")
@@ -135,6 +139,7 @@ def test_the_yardstick_itself_can_be_asked_for(run: Run, settings: PipelineSetti
     assert Registry(settings.registry).load_artifact().decoder.name == "linear_residual"
 
 
+@pytest.mark.slow
 def test_a_candidate_that_cannot_be_fitted_leaves_the_choice_to_the_others(
     run: Run, settings: PipelineSettings
 ) -> None:
@@ -270,6 +275,7 @@ def test_results_of_different_splits_are_not_used_together(run: Run, settings: P
     assert len(Registry(settings.registry).versions()) == 1
 
 
+@pytest.mark.slow
 def test_candidates_fitted_later_reach_an_evaluation_that_was_made_without_them(run: Run) -> None:
     assert run(decoder="kriging").success
     assert run("evaluation").success

@@ -105,6 +105,31 @@ def test_something_else_on_the_port_is_no_failure(
     assert says in said["state"]
 
 
+def test_the_key_of_the_environment_goes_with_the_request_and_into_no_configuration(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class names it so
+            pass
+
+        def do_POST(self) -> None:
+            keys.append(self.headers["Authorization"])
+            self.send_error(401)
+
+    monkeypatch.setenv("EMBUP_API_KEY", "a-key-of-mine")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        said = tell(registry, url)
+        server.shutdown()
+    assert keys == ["Bearer a-key-of-mine"]
+    assert "refused to reload: 401" in said["state"]
+    assert "EMBUP_API_KEY" in said["state"]
+    assert "a-key-of-mine" not in str(said) + repr(UpsamplerService(url=url))
+
+
 @pytest.mark.parametrize("behind_a_proxy", [False, True])
 def test_a_service_that_stops_before_it_is_probed_is_no_failure(
     registry: Registry, behind_a_proxy: bool

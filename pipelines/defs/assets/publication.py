@@ -5,11 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import httpx
 import numpy as np
 
-from embup_core.artifact import Provenance, golden_inputs
+from embup_client import (
+    ConnectionFailedError,
+    EmbupServiceError,
+    ForbiddenError,
+    InvalidArgumentError,
+    UnauthorizedError,
+    UnavailableError,
+    UnexpectedAnswerError,
+)
+from embup_core.artifact import Provenance
 from embup_core.decoders import DECODERS
+from embup_core.golden import golden_inputs
+from embup_core.training_inputs import TrainingInputs
 from pipelines.defs.assets.evaluation import open_evaluation
 from pipelines.defs.assets.handles import (
     OWNERS,
@@ -27,8 +37,6 @@ from pipelines.staging import remove_old_data_sets
 
 GROUP = "publication"
 SERVICE_TOLERANCE = 1e-6
-# What a proxy answers for a service that is not there any more.
-AWAY = frozenset({httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT})
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, kinds={"safetensors"})
@@ -67,6 +75,7 @@ def decoder_artifact(
             metrics=scores.test[champion].to_json(),
             evaluation=scores.to_json(),
             git_commit=git_commit(),
+            training_inputs=TrainingInputs.of(projected, scores.confidence),
         ),
         plots={path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))},
     )
@@ -117,16 +126,24 @@ def _take_up(
     service: UpsamplerService, version: str, golden: dict[str, Any]
 ) -> dict[str, bool | float | str]:
     """Reload and probe; returns what happened as metadata with a sentence under ``state``."""
-    later = "It takes up the decoder when it starts, or on POST /v1/models/reload."
+    later = "A service on this registry takes up the decoder by itself: when it starts, or within seconds."
     try:
-        serves = service.reload().get("model_version")
-    except httpx.TransportError:
+        serves = service.reload().model_version
+    except InvalidArgumentError as error:
+        return {"running": False, "state": f"No service can be asked. {error} {later}"}
+    except ConnectionFailedError:
         return {"running": False, "state": f"No service is running at {service.url}. {later}"}
-    except httpx.HTTPStatusError as error:
-        answer = f"{error.response.status_code} {error.response.text[:300]}"
-        return {"running": False, "state": f"What runs at {service.url} refused to reload: {answer}. {later}"}
-    except (ValueError, AttributeError):
+    except UnexpectedAnswerError:
         return {"running": False, "state": f"What runs at {service.url} is not this service. {later}"}
+    except (UnauthorizedError, ForbiddenError) as error:
+        return {
+            "running": False,
+            "state": f"The service at {service.url} refused to reload: {error.status} {error.detail} "
+            f"Set EMBUP_API_KEY to one with the scope admin. {later}",
+        }
+    except EmbupServiceError as error:
+        answer = f"{error.status} {str(error).rstrip('.')}"
+        return {"running": False, "state": f"What runs at {service.url} refused to reload: {answer}. {later}"}
     if serves != version:
         return {
             "running": False,
@@ -135,13 +152,11 @@ def _take_up(
         }
     try:
         answered, by_version = service.upsample(np.array(golden["inputs"], np.float32))
-    except httpx.HTTPError as error:
-        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code not in AWAY:
-            raise
+    except (ConnectionFailedError, UnavailableError) as error:
         return {
             "running": False,
             "state": f"The service at {service.url} took up {version} and went away before it answered "
-            f"({str(error) or type(error).__name__}). {later}",
+            f"({error.detail}). {later}",
         }
     difference = float(np.abs(answered - np.array(golden["outputs"], np.float32)).max())
     facts: dict[str, bool | float | str] = {

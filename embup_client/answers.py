@@ -1,0 +1,208 @@
+"""What the service answers, as frozen structs. Fields of a newer service that are not here are ignored.
+
+`openapi.json` has the same fields; a test compares them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Upsampled(Struct, frozen=True):
+    """One decoded vector.
+
+    Attributes
+    ----------
+    embedding
+        1536 numbers; the vector has length 1.
+    model_version
+        Version of the decoder that answered.
+    confidence
+        0 to 1: the share of the vector's squared length that the input determines; None from a decoder that
+        does not know.
+    """
+
+    embedding: list[float]
+    model_version: str
+    confidence: float | None = None
+
+
+class UpsampledMany(Struct, frozen=True):
+    """Decoded vectors in the order of the request, with the fields of `Upsampled`, one entry a row."""
+
+    embeddings: list[list[float]]
+    model_version: str
+    confidence: list[float | None] = []
+
+
+@dataclass(frozen=True, eq=False)
+class UpsampledArray:
+    """Decoded vectors as arrays.
+
+    Attributes
+    ----------
+    embeddings
+        float32, shape (n, 1536), unit rows.
+    model_version
+        Version of the decoder that answered.
+    confidence
+        float64, shape (n,); nan from a decoder that does not know.
+    """
+
+    embeddings: NDArray[np.float32]
+    model_version: str
+    confidence: NDArray[np.float64]
+
+
+class BatchError(Struct, frozen=True):
+    """Why a batch failed.
+
+    Attributes
+    ----------
+    code
+        The kind of reason, for programs: `bad_row`, `no_space`, …
+    line
+        1-based line or row of the input file, where one is to blame.
+    """
+
+    code: str
+    detail: str
+    remedy: str = ""
+    line: int | None = None
+
+
+class BatchStatus(Struct, frozen=True, kw_only=True):
+    """Where a batch stands.
+
+    Attributes
+    ----------
+    status
+        `COMPLETED`, `IN PROGRESS` or `FAILED`.
+    num_records_processed
+        Rows that are durable in the output so far; never goes down.
+    phase
+        The finer state: `QUEUED`, `RUNNING`, `PAUSED`, `FINALIZING`, `COMPLETED`, `FAILED`, `CANCELLED`.
+    bytes_done, bytes_total, percent
+        Of the input file.
+    rows_per_second, eta_s, paused_s, pause_count
+        Speed, seconds to go, seconds and number of pauses for realtime requests.
+    error
+        Why it failed; None unless it did.
+    """
+
+    batch_request_id: str
+    status: str
+    num_records_processed: int
+    phase: str
+    failed_rows: int
+    bytes_done: int
+    bytes_total: int
+    percent: float
+    rows_per_second: float | None = None
+    eta_s: float | None = None
+    paused_s: float
+    pause_count: int
+    attempts: int
+    worker_deaths: int
+    cancel_requested: bool
+    model_version: str | None = None
+    input_filepath: str
+    output_filepath: str
+    on_bad_row: str
+    overwrite: bool
+    max_bad_rows: float | None = None
+    submitted_at: datetime
+    started_at: datetime | None = None
+    updated_at: datetime
+    finished_at: datetime | None = None
+    error: BatchError | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing changes any more."""
+        return self.status != "IN PROGRESS"
+
+
+class ModelEntry(Struct, frozen=True):
+    """One published decoder.
+
+    Attributes
+    ----------
+    latest
+        Whether a reload would put it into service.
+    """
+
+    version: str
+    decoder: str
+    created_at: str
+    latest: bool
+    in_service: bool
+
+
+class ReloadFailure(Struct, frozen=True, kw_only=True):
+    """Why a decoder was not put into service."""
+
+    at: datetime
+    version: str | None = None
+    detail: str
+    remedy: str = ""
+
+
+class ModelList(Struct, frozen=True, kw_only=True):
+    """Published decoders, newest first, and which one answers."""
+
+    in_service: str | None = None
+    loaded_at: datetime | None = None
+    last_failure: ReloadFailure | None = None
+    refused: list[ReloadFailure] = []
+    models: list[ModelEntry]
+
+
+class Reloaded(Struct, frozen=True):
+    """What a reload, a promotion or a rollback did."""
+
+    model_version: str
+    previous_version: str | None = None
+    changed: bool | None = None
+
+
+class Alive(Struct, frozen=True):
+    """The process answers."""
+
+    status: str
+
+
+class Ready(Struct, frozen=True, kw_only=True):
+    """The service can do its work.
+
+    Attributes
+    ----------
+    batches
+        Number of batches in each phase.
+    """
+
+    status: str
+    model_version: str
+    last_reload_failure: ReloadFailure | None = None
+    batch_engine_failure: str | None = None
+    batches: dict[str, int]
+
+
+class BatchAccepted(Struct, frozen=True):
+    """The batch is stored durably and will be worked on."""
+
+    batch_request_id: str
+
+
+class BatchList(Struct, frozen=True):
+    """Batches, newest first."""
+
+    batches: list[BatchStatus]
