@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from datetime import UTC, datetime
+from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -14,10 +16,10 @@ from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from embup_core.batch import check_request
+from serving.jobs.checking import check_job
 from serving.jobs.model import JobRecord, JobRequest, Phase, RequestStatus
 from serving.jobs.paths import resolve_input, resolve_output
-from serving.openapi import DescribedOperation, problems
+from serving.openapi import DescribedOperation, FollowOperation, problems
 from serving.problems import require_json
 from serving.schemas import BatchAccepted, BatchError, BatchList, BatchRequest, BatchStatus
 from serving.services import Services
@@ -25,9 +27,8 @@ from serving.services import Services
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from embup_core.upsampler import Upsampler
+    from embup_core.batch.confinement import Confinement
     from serving.jobs.live import LiveJob
-    from serving.settings import ServingSettings
 
 HEARTBEAT_S = 10.0
 EVENT_GAP_S = 0.1  # between two events of a stream, so that a burst of changes is one event
@@ -40,13 +41,14 @@ class BatchController(Controller):
     tags = ("batches",)
 
     @post(
+        opt={"access": "batch"},
         status_code=202,
         guards=[require_json],
         operation_class=DescribedOperation,
         operation_id="submitBatch",
         summary="Submit a batch",
         response_description="Accepted and stored: it survives a crash of the service.",
-        responses=problems(400, 409, 413, 415, 422, 503),
+        responses=problems(409, 413, 415, 422),
     )
     async def submit(
         self,
@@ -65,19 +67,22 @@ class BatchController(Controller):
         """Check what can be checked at once, store the batch, answer its id.
 
         Refused at once: a missing or empty input file, a wrong first row, a path outside the service's
-        folders, an output that exists (unless `overwrite`), an output folder that is missing or not
-        writable, too little space, an output another live batch writes to.
+        folders, a link, an input of several names (hard links), an output that exists (unless
+        `overwrite`) or has a `.part` beside it, an output folder that is missing or not writable, too
+        little space, an output another live batch writes to.
         """
-        settings = services.settings
-        loop = asyncio.get_running_loop()
-        wanted = await loop.run_in_executor(services.file_executor, _resolved, data, settings)
+        loop, confinement = asyncio.get_running_loop(), services.confinement
+        wanted = await loop.run_in_executor(services.file_executor, _resolved, data, confinement)
         digest = hashlib.sha256(msgspec.json.encode(wanted)).hexdigest()
         job = None
         if idempotency_key is not None:
             job = await services.store.by_key(idempotency_key, digest)
         if job is None:
             model = services.model.current()
-            size = await loop.run_in_executor(services.file_executor, _checked, wanted, model)
+            # What grows beside the output of a live batch is told by the store, as a conflict.
+            written = await services.store.is_written(wanted.output_filepath)
+            check = partial(check_job, wanted, model, confinement, replace_parts=written)
+            size = await loop.run_in_executor(services.file_executor, check)
             job = await services.store.submit(
                 wanted, bytes_total=size, idempotency_key=idempotency_key, digest=digest
             )
@@ -88,10 +93,11 @@ class BatchController(Controller):
         )
 
     @get(
+        opt={"access": "read"},
         operation_class=DescribedOperation,
         operation_id="listBatches",
         summary="List batches, newest first",
-        responses=problems(400),
+        responses=problems(),
     )
     async def newest(
         self,
@@ -119,10 +125,11 @@ class BatchController(Controller):
 
     @get(
         "/{batch_request_id:str}",
+        opt={"access": "read"},
         operation_class=DescribedOperation,
         operation_id="getBatch",
         summary="Where a batch stands",
-        responses=problems(400, 404),
+        responses=problems(404),
     )
     async def status(
         self, batch_request_id: FromPath[str], services: NamedDependency[Services]
@@ -132,11 +139,12 @@ class BatchController(Controller):
 
     @post(
         "/{batch_request_id:str}/cancel",
+        opt={"access": "batch"},
         status_code=202,
         operation_class=DescribedOperation,
         operation_id="cancelBatch",
         summary="Cancel a batch",
-        responses=problems(400, 404, 409),
+        responses=problems(404, 409),
     )
     async def cancel(
         self, batch_request_id: FromPath[str], services: NamedDependency[Services]
@@ -148,12 +156,13 @@ class BatchController(Controller):
 
     @get(
         "/{batch_request_id:str}/events",
-        operation_class=DescribedOperation,
+        opt={"access": "read"},
+        operation_class=FollowOperation,
         operation_id="followBatch",
         summary="Follow a batch",
         media_type="text/event-stream",
         response_description="Server-sent events named `status`, each with the batch's status as JSON.",
-        responses=problems(400, 404)
+        responses=problems(404)
         | {
             200: ResponseSpec(
                 BatchStatus,
@@ -174,34 +183,32 @@ class BatchController(Controller):
 async def _events(batch_request_id: str, services: Services) -> AsyncIterator[ServerSentEventMessage]:
     engine = services.engine
     sent: BatchStatus | None = None
+    said = monotonic()
     while True:
         seen = engine.changes
         status = _status(await services.store.get(batch_request_id), engine.live)
+        # Changes of other batches, and those that a status does not tell, are no event.
         if status != sent:
+            said = monotonic()
             yield ServerSentEventMessage(event="status", data=msgspec.json.encode(status))
-        else:
+        elif monotonic() - said >= HEARTBEAT_S:
+            said = monotonic()
             yield ServerSentEventMessage(data=None, comment="still here")
         sent = status
         if status.phase.is_final or engine.stopping:
             return
         await asyncio.sleep(EVENT_GAP_S)
-        await engine.changed(seen, HEARTBEAT_S)
+        await engine.changed(seen, max(0.0, HEARTBEAT_S - (monotonic() - said)))
 
 
-def _resolved(data: BatchRequest, settings: ServingSettings) -> JobRequest:
-    roots, reserved = settings.batch_roots, settings.reserved_folders
+def _resolved(data: BatchRequest, confinement: Confinement) -> JobRequest:
     return JobRequest(
-        input_filepath=str(resolve_input(data.input_filepath, roots, reserved)),
-        output_filepath=str(resolve_output(data.output_filepath, roots, reserved)),
+        input_filepath=str(resolve_input(data.input_filepath, confinement)),
+        output_filepath=str(resolve_output(data.output_filepath, confinement)),
         on_bad_row=data.on_bad_row,
         overwrite=data.overwrite,
         max_bad_rows=data.max_bad_rows,
     )
-
-
-def _checked(wanted: JobRequest, model: Upsampler) -> int:
-    """Refuse what can be known at once; give the input's size in bytes."""
-    return check_request(wanted.spec(), dims=model.input_dims, output_dims=model.output_dims).size_bytes
 
 
 def _status(job: JobRecord, live: LiveJob | None) -> BatchStatus:

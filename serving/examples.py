@@ -8,6 +8,7 @@ ONE_EMBEDDING = [
     0.11, -0.21, 0.08, 0.27, -0.14, 0.19, -0.05, 0.23, -0.31, 0.02, 0.16, -0.09, 0.12, -0.18, 0.25, 0.07,
     -0.22, 0.13, 0.04, -0.17, 0.29, -0.06, 0.15, -0.11, 0.2, 0.01, -0.24, 0.1, 0.18, -0.03, 0.09, -0.26,
 ]  # fmt: skip
+_REQUEST_ID = "9f2c41d07a3e-1f"
 _ID = "5f0f2a4e-8d5b-4b7e-9a53-0c6e6b0a7a11"
 
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -22,6 +23,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
             "on_bad_row": "fail",
             "overwrite": False,
         },
+    },
+    "sql": {
+        "batches by status": {"statement": "select status, count(*) as batches from batch_jobs group by all"},
     },
 }
 
@@ -103,6 +107,14 @@ ANSWERS: dict[str, dict[str, Any]] = {
             "in_service": _VERSION,
             "loaded_at": "2026-01-31T12:05:00Z",
             "last_failure": None,
+            "refused": [
+                {
+                    "at": "2026-01-31T12:04:00Z",
+                    "version": "20260131-115900-0badc0de",
+                    "detail": "20260131-115900-0badc0de/MODEL_CARD.md: expected 2871 bytes, found 2048.",
+                    "remedy": "The file was changed or cut short: publish again.",
+                },
+            ],
             "models": [
                 {
                     "version": "20260201-090000-9f8e7d6c",
@@ -128,7 +140,30 @@ ANSWERS: dict[str, dict[str, Any]] = {
             "changed": True,
         },
     },
+    "promoteModel": {
+        "another one": {
+            "model_version": "20260201-090000-9f8e7d6c",
+            "previous_version": _VERSION,
+            "changed": True,
+        },
+    },
+    "rollBackModel": {
+        "the one before": {
+            "model_version": _VERSION,
+            "previous_version": "20260201-090000-9f8e7d6c",
+            "changed": True,
+        },
+    },
     "live": {"alive": {"status": "alive"}},
+    "sql": {
+        "batches by status": {
+            "columns": [{"name": "status", "type": "VARCHAR"}, {"name": "batches", "type": "BIGINT"}],
+            "rows": [["COMPLETED", 41], ["FAILED", 1]],
+            "truncated": False,
+            "published_at": "2026-01-31T12:30:02.991204Z",
+            "snapshot_age_s": 4.2,
+        },
+    },
     "ready": {
         "ready": {
             "status": "ready",
@@ -150,7 +185,31 @@ PROBLEMS: dict[int, dict[str, Any]] = {
             "status": 400,
             "detail": "embedding: expected 32 numbers, found 31.",
             "instance": "/v1/upsample",
+            "request_id": _REQUEST_ID,
             "remedy": "Send exactly 32 numbers a row, 1 to 256 rows; larger sets through POST /v1/batches.",
+        },
+    },
+    401: {
+        "no key": {
+            "type": "/problems/no-valid-key",
+            "title": "An API key is needed",
+            "status": 401,
+            "detail": "Expected an API key, found none.",
+            "instance": "/v1/upsample",
+            "request_id": _REQUEST_ID,
+            "remedy": "Send the header `Authorization: Bearer <key>`; `embup keys new` makes a key.",
+        },
+    },
+    403: {
+        "another page": {
+            "type": "/problems/foreign-origin",
+            "title": "Requests from other web pages are refused",
+            "status": 403,
+            "detail": "Expected no web page, or one of the service's own, to send this request, found a page "
+            "of the origin https://example.com.",
+            "instance": "/v1/upsample",
+            "request_id": _REQUEST_ID,
+            "remedy": "Send it from a program, or serve the page under the service's own address.",
         },
     },
     404: {
@@ -160,6 +219,7 @@ PROBLEMS: dict[int, dict[str, Any]] = {
             "status": 404,
             "detail": "There is no batch request 'nope'.",
             "instance": "/v1/batches/nope",
+            "request_id": _REQUEST_ID,
             "remedy": "Use the batch_request_id that POST /v1/batches answered; GET /v1/batches lists them.",
         },
     },
@@ -170,6 +230,7 @@ PROBLEMS: dict[int, dict[str, Any]] = {
             "status": 408,
             "detail": "The request was not read and answered within 10 s.",
             "instance": "/v1/upsample",
+            "request_id": _REQUEST_ID,
             "remedy": "Send the body at once; split large requests.",
         },
     },
@@ -180,7 +241,17 @@ PROBLEMS: dict[int, dict[str, Any]] = {
             "status": 409,
             "detail": f"The batch request {_ID} already writes to /data/output.txt.",
             "instance": "/v1/batches",
+            "request_id": _REQUEST_ID,
             "remedy": "Wait for it, cancel it, or name another output_filepath.",
+        },
+        "no version before": {
+            "type": "/problems/decoder-refused",
+            "title": "The decoder was not put into service",
+            "status": 409,
+            "detail": f"No version was in service before {_VERSION}.",
+            "instance": "/v1/models/rollback",
+            "request_id": _REQUEST_ID,
+            "remedy": "`embup models` lists the published ones; `embup models promote VERSION` takes any.",
         },
     },
     413: {
@@ -190,7 +261,17 @@ PROBLEMS: dict[int, dict[str, Any]] = {
             "status": 413,
             "detail": "Expected a body of at most 1048576 bytes.",
             "instance": "/v1/upsample",
+            "request_id": _REQUEST_ID,
             "remedy": "Send fewer rows at a time, or a file through POST /v1/batches.",
+        },
+    },
+    414: {
+        "a long query": {
+            "type": "/problems/target-too-long",
+            "title": "The request's address is too long",
+            "status": 414,
+            "detail": "Expected an address of at most 8192 bytes, found 10000.",
+            "request_id": _REQUEST_ID,
         },
     },
     415: {
@@ -200,7 +281,20 @@ PROBLEMS: dict[int, dict[str, Any]] = {
             "status": 415,
             "detail": "Expected a body of the media type application/json, found none.",
             "instance": "/v1/upsample",
+            "request_id": _REQUEST_ID,
             "remedy": "Send the header `Content-Type: application/json`.",
+        },
+    },
+    421: {
+        "a name of somebody else": {
+            "type": "/problems/unknown-host",
+            "title": "The service does not go by this name",
+            "status": 421,
+            "detail": "Expected a Host header that names this service, found example.com.",
+            "instance": "/v1/upsample",
+            "request_id": _REQUEST_ID,
+            "remedy": "Use the address that the service listens on, or have the name added to "
+            "EMBUP_ALLOWED_HOSTS.",
         },
     },
     422: {
@@ -210,8 +304,41 @@ PROBLEMS: dict[int, dict[str, Any]] = {
             "status": 422,
             "detail": "/data/input.txt, line 1: expected 32 numbers, found 31",
             "instance": "/v1/batches",
+            "request_id": _REQUEST_ID,
             "remedy": "Correct the row, or ask for nans in its place (on_bad_row: nan).",
             "line": 1,
+        },
+    },
+    429: {
+        "too many at once": {
+            "type": "/problems/too-many-requests",
+            "title": "Too many realtime requests at once",
+            "status": 429,
+            "detail": "Expected at most 64 realtime requests at once, found one more.",
+            "instance": "/v1/upsample",
+            "request_id": _REQUEST_ID,
+            "remedy": "Send it again a little later, or several vectors in one request.",
+        },
+    },
+    431: {
+        "a long cookie": {
+            "type": "/problems/head-too-large",
+            "title": "The request's headers are too large",
+            "status": 431,
+            "detail": "Expected at most 100 headers of 32768 bytes altogether, found more.",
+            "request_id": _REQUEST_ID,
+            "remedy": "Send fewer headers.",
+        },
+    },
+    500: {
+        "a fault": {
+            "type": "/problems/internal",
+            "title": "The service failed",
+            "status": 500,
+            "detail": "An unexpected error happened; it is written in the service's log.",
+            "instance": "/v1/upsample",
+            "request_id": _REQUEST_ID,
+            "remedy": "Try again; if it stays, look into the log and report what it says.",
         },
     },
     503: {
@@ -219,10 +346,11 @@ PROBLEMS: dict[int, dict[str, Any]] = {
             "type": "/problems/no-decoder",
             "title": "No decoder is published yet",
             "status": 503,
-            "detail": "No decoder is published yet in data/registry.",
+            "detail": "No decoder is published yet.",
             "instance": "/health/ready",
-            "remedy": "Train one (`embup train --source sample --registry data/registry`), then "
-            "`POST /v1/models/reload`; a restart is not needed.",
+            "request_id": _REQUEST_ID,
+            "remedy": "Train one into the registry of this service (`embup train --source sample`); it is "
+            "taken up without a restart, at once by `POST /v1/models/reload`.",
         },
     },
 }

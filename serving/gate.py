@@ -108,6 +108,9 @@ class GateStatistics:
         How often and how long batches were frozen, the pause that lasts included.
     share_granted_s
         How long batches ran beside realtime requests, as their share lets them.
+    realtime_waited_s, batch_waited_s
+        How long those waited who were let in: realtime requests for the batch to be told to freeze, batches
+        for the one before.
     """
 
     realtime_holding: int
@@ -119,6 +122,8 @@ class GateStatistics:
     pauses: int
     paused_s: float
     share_granted_s: float
+    realtime_waited_s: float
+    batch_waited_s: float
 
 
 class PriorityGate:
@@ -153,6 +158,8 @@ class PriorityGate:
         self._credit_s = 0.0
         self._accounted_at = clock()
         self._share_granted_s = 0.0
+        self._realtime_waited_s = 0.0
+        self._batch_waited_s = 0.0
         self._in_slot = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -166,6 +173,7 @@ class PriorityGate:
         self._realtime_holding += 1
         self._realtime_granted += 1
         self._settle()
+        self._realtime_waited_s += self._clock() - self._accounted_at
         try:
             yield
         finally:
@@ -208,6 +216,8 @@ class PriorityGate:
             pauses=self._ended_leases_pauses + (lease.pause_count if lease else 0),
             paused_s=self._ended_leases_paused_s + (lease.paused_s if lease else 0.0),
             share_granted_s=self._share_granted_s,
+            realtime_waited_s=self._realtime_waited_s,
+            batch_waited_s=self._batch_waited_s,
         )
 
     async def _acquire(self, lease: BatchLease) -> None:
@@ -216,8 +226,10 @@ class PriorityGate:
             return
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append((waiter, lease))
+        since = self._clock()
         try:
             await waiter
+            self._batch_waited_s += self._clock() - since
         except asyncio.CancelledError:
             if waiter.cancelled():
                 self._waiters.remove((waiter, lease))

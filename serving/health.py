@@ -5,8 +5,10 @@ from __future__ import annotations
 from litestar import Controller, get
 from litestar.di import NamedDependency
 
-from serving.models import reload_failure
+from serving.access import OPEN
+from serving.models import described_failure
 from serving.openapi import DescribedOperation, problems
+from serving.problems import ProblemError
 from serving.schemas import Alive, Ready
 from serving.services import Services
 
@@ -16,12 +18,14 @@ class HealthController(Controller):
 
     path = "/health"
     tags = ("operations",)
+    opt = {"access": OPEN}  # noqa: RUF012 - Litestar's own attribute
 
     @get(
         "/live",
         operation_class=DescribedOperation,
         operation_id="live",
         summary="The process answers",
+        responses=problems(keyed=False),
     )
     async def live(self) -> Alive:
         """Answer; an orchestrator restarts a process that does not."""
@@ -32,15 +36,26 @@ class HealthController(Controller):
         operation_class=DescribedOperation,
         operation_id="ready",
         summary="A decoder is loaded and jobs are stored",
-        responses=problems(503),
+        responses=problems(keyed=False),
     )
     async def ready(self, services: NamedDependency[Services]) -> Ready:
-        """Answer 200 when requests can be served, 503 with the reason when they cannot."""
+        """Answer 200 when requests can be served, 503 with the reason when they cannot.
+
+        Not without a decoder, and not while the service stops, though what is in flight is still answered.
+        """
+        if services.engine.stopping:
+            raise ProblemError(
+                "stopping",
+                "The service was told to stop, and answers what is in flight.",
+                remedy="Send new requests to another instance, or once the service is back.",
+            )
         upsampler = services.model.current()
         return Ready(
             status="ready",
             model_version=upsampler.version,
-            last_reload_failure=reload_failure(services.model),
-            batch_engine_failure=services.engine.failure,
+            last_reload_failure=described_failure(services, services.model.failure),
+            batch_engine_failure=None
+            if services.engine.failure is None
+            else services.public(services.engine.failure),
             batches=await services.store.counts(),
         )

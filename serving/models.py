@@ -1,4 +1,4 @@
-"""The published decoders, and putting the latest one into service."""
+"""The published decoders, and putting one of them into service."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 from litestar import Controller, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
+from embup_core.errors import ArtifactError, NoArtifactError
 from serving.openapi import DescribedOperation, problems
+from serving.problems import ProblemError
 from serving.schemas import ModelEntry, ModelList, ReloadAnswer, ReloadFailure
 from serving.services import Services
 
 if TYPE_CHECKING:
-    from serving.hot_model import HotModel
+    from embup_core.upsampler import Upsampler
+    from serving.hot_model import LoadFailure
 
 
 class ModelController(Controller):
@@ -23,12 +27,14 @@ class ModelController(Controller):
     tags = ("models",)
 
     @get(
+        opt={"access": "read"},
         operation_class=DescribedOperation,
         operation_id="listModels",
         summary="Published decoders, newest first",
+        responses=problems(),
     )
     async def published(self, services: NamedDependency[Services]) -> ModelList:
-        """Answer which decoders are published and which one answers."""
+        """Answer which decoders are published, which one answers, and which were refused and why."""
         model = services.model
         found = await asyncio.get_running_loop().run_in_executor(
             services.file_executor, model.registry.versions
@@ -36,7 +42,8 @@ class ModelController(Controller):
         return ModelList(
             in_service=model.version,
             loaded_at=model.loaded_at,
-            last_failure=reload_failure(model),
+            last_failure=described_failure(services, model.failure),
+            refused=[failure for one in model.refused if (failure := described_failure(services, one))],
             models=[
                 ModelEntry(
                     version=info.version,
@@ -56,21 +63,66 @@ class ModelController(Controller):
         operation_id="reloadModel",
         summary="Put the latest published decoder into service",
         responses=problems(503),
+        opt={"access": "admin"},
     )
     async def reload(self, services: NamedDependency[Services]) -> ReloadAnswer:
         """Load and verify the latest decoder, then swap; a bad one leaves the old one in service (503)."""
-        before, upsampler = await services.model.reload()
-        services.engine.notice()
-        return ReloadAnswer(
-            model_version=upsampler.version,
-            previous_version=before,
-            changed=before != upsampler.version,
-        )
+        return _answer(*await services.model.reload())
+
+    @post(
+        "/{version:str}/promote",
+        status_code=200,
+        operation_class=DescribedOperation,
+        operation_id="promoteModel",
+        summary="Put a published decoder into service, and keep it there",
+        responses=problems(400, 404, 409),
+        opt={"access": "admin"},
+    )
+    async def promote(self, version: FromPath[str], services: NamedDependency[Services]) -> ReloadAnswer:
+        """Load and verify it, let LATEST name it, then swap; a bad one changes nothing (409)."""
+        try:
+            return _answer(*await services.model.promote(version))
+        except NoArtifactError as error:
+            raise _refusal(services, "unknown-decoder", error) from error
+        except ArtifactError as error:
+            raise _refusal(services, "decoder-refused", error) from error
+
+    @post(
+        "/rollback",
+        status_code=200,
+        operation_class=DescribedOperation,
+        operation_id="rollBackModel",
+        summary="Put the decoder that was in service before the latest back into service",
+        responses=problems(409),
+        opt={"access": "admin"},
+    )
+    async def roll_back(self, services: NamedDependency[Services]) -> ReloadAnswer:
+        """As a promotion of the version before; two rollbacks lead two versions back."""
+        try:
+            return _answer(*await services.model.roll_back())
+        except ArtifactError as error:
+            raise _refusal(services, "decoder-refused", error) from error
 
 
-def reload_failure(model: HotModel) -> ReloadFailure | None:
-    """Say why the last reload changed nothing; None when it did what it should."""
-    failure = model.failure
+def described_failure(services: Services, failure: LoadFailure | None) -> ReloadFailure | None:
+    """Say why a decoder is not in service; None where nothing failed."""
     if failure is None:
         return None
-    return ReloadFailure(at=failure.at, detail=failure.message, remedy=failure.remedy)
+    return ReloadFailure(
+        at=failure.at,
+        version=failure.version,
+        detail=services.public(failure.message),
+        remedy=services.public(failure.remedy),
+    )
+
+
+def _answer(before: str | None, upsampler: Upsampler) -> ReloadAnswer:
+    return ReloadAnswer(
+        model_version=upsampler.version,
+        previous_version=before,
+        changed=before != upsampler.version,
+    )
+
+
+def _refusal(services: Services, kind: str, error: ArtifactError) -> ProblemError:
+    return ProblemError(kind, services.public(error.message), remedy=services.public(error.remedy))

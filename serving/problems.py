@@ -1,6 +1,7 @@
 """Every error as an RFC 9457 problem: one type to raise, one table from the domain's errors, no traceback.
 
-The table lives here and nowhere else, so that a controller raises what happened and never thinks of HTTP.
+The tables live here and in `serving.problem_kinds`, and nowhere else, so that a controller raises what
+happened and never thinks of HTTP.
 """
 
 from __future__ import annotations
@@ -27,13 +28,20 @@ from embup_core.errors import (
     UnknownJobError,
 )
 from serving.jobs.model import OnBadRow, Phase, RequestStatus
+from serving.problem_kinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
-    from litestar.types import ExceptionHandlersMap
+    from litestar.types import (
+        ExceptionHandlersMap,
+        HTTPResponseBodyEvent,
+        HTTPResponseStartEvent,
+        Scope,
+        Send,
+    )
 
 log = structlog.get_logger("embup.serving")
 
@@ -41,24 +49,24 @@ CLIENT_CLOSED_REQUEST = 499  # in no RFC, but what proxies write for it
 _CLIENT_LEFT = "client disconnected prematurely"  # Litestar has no class of its own for it
 PROBLEM_JSON = "application/problem+json"
 
-# The first class that fits decides: status, type, title.
-_DOMAIN: tuple[tuple[type[EmbupError], tuple[int, str, str]], ...] = (
-    (UnknownJobError, (404, "unknown-batch-request", "No such batch request")),
-    (JobConflictError, (409, "batch-conflict", "The batch request contradicts another one")),
-    (JobError, (503, "job-database", "The job database cannot be used")),
-    (NoArtifactError, (503, "no-decoder", "No decoder is published yet")),
-    (ArtifactError, (503, "invalid-decoder", "The published decoder cannot be used")),
-    (BadRowError, (422, "bad-row", "A row cannot be used")),
-    (InputError, (422, "bad-input", "The input cannot be used")),
-    (OutputError, (422, "bad-output", "The output cannot be written")),
+# The first class that fits decides.
+_DOMAIN: tuple[tuple[type[EmbupError], str], ...] = (
+    (UnknownJobError, "unknown-batch-request"),
+    (JobConflictError, "batch-conflict"),
+    (JobError, "job-database"),
+    (NoArtifactError, "no-decoder"),
+    (ArtifactError, "invalid-decoder"),
+    (BadRowError, "bad-row"),
+    (InputError, "bad-input"),
+    (OutputError, "bad-output"),
 )
-_TITLES = {
-    400: ("malformed-request", "The request cannot be understood"),
-    404: ("not-found", "There is nothing at this address"),
-    405: ("method-not-allowed", "The method is not offered at this address"),
-    408: ("too-slow", "The request took too long to arrive"),
-    413: ("too-large", "The request body is too large"),
-    415: ("unsupported-media-type", "The body's media type is not understood"),
+# What Litestar raises itself.
+_STATUSES = {
+    400: "malformed-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "unsupported-media-type",
 }
 _CHOICES = {
     "status": get_args(RequestStatus),
@@ -68,6 +76,7 @@ _CHOICES = {
 _INVALID_CHOICE = re.compile(r"Invalid enum value (?P<found>'.*')")
 _PLACE = re.compile(r" - at `\$\.(?P<name>\w+)")
 _REMEDIES = {
+    400: "The shape of each request is described, with examples, at /docs.",
     404: "The addresses are listed at /docs.",
     405: "The methods are listed at /docs.",
     413: "Send fewer rows at a time, or a file through POST /v1/batches.",
@@ -75,13 +84,14 @@ _REMEDIES = {
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error as RFC 9457 has it. `line`, `remedy` and `errors` are extension members."""
+    """An error as RFC 9457 has it. `request_id`, `line`, `remedy` and `errors` are extension members."""
 
     type: str
     title: str
     status: int
     detail: str
     instance: str = ""
+    request_id: str = ""
     remedy: str = ""
     line: int | None = None
     errors: list[dict[str, str]] = []
@@ -92,25 +102,24 @@ class ProblemError(Exception):
 
     Parameters
     ----------
-    status
-        HTTP status code.
     kind
-        Last part of the problem's type, such as `bad-row`.
-    title
-        What kind of problem this is, the same for every occurrence.
+        A key of `serving.problem_kinds.KINDS`, such as `bad-row`; it has the status and the title.
     detail
         What was expected and what was found this time.
     remedy
         What the caller can do.
+    headers
+        More headers of the answer.
     """
 
-    def __init__(self, status: int, kind: str, title: str, detail: str, *, remedy: str = "") -> None:
+    def __init__(
+        self, kind: str, detail: str, *, remedy: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
-        self.status = status
         self.kind = kind
-        self.title = title
         self.detail = detail
         self.remedy = remedy
+        self.headers = headers
 
 
 def problem_type(kind: str) -> str:
@@ -118,66 +127,99 @@ def problem_type(kind: str) -> str:
     return f"/problems/{kind}"
 
 
-def domain_problem(error: EmbupError, instance: str = "") -> Problem:
-    """Translate an error of the domain's tree."""
-    status, name, title = next(
-        (answer for kind, answer in _DOMAIN if isinstance(error, kind)),
-        (500, "internal", "The service failed"),
-    )
+def make_problem(
+    kind: str,
+    detail: str,
+    *,
+    instance: str = "",
+    request_id: str = "",
+    remedy: str = "",
+    status: int | None = None,
+    line: int | None = None,
+    errors: list[dict[str, str]] | None = None,
+) -> Problem:
+    """Make a problem of a kind of `serving.problem_kinds`."""
+    known = KINDS[kind]
     return Problem(
-        type=problem_type(name),
-        title=title,
-        status=status,
-        detail=error.message,
+        type=problem_type(kind),
+        title=known.title,
+        status=status or known.status,
+        detail=detail,
         instance=instance,
-        remedy=error.remedy,
-        line=error.line if isinstance(error, BadRowError) else None,
+        request_id=request_id,
+        remedy=remedy,
+        line=line,
+        errors=errors or [],
     )
 
 
-def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response[bytes]:
-    """Answer with a problem."""
+def headers_of(kind: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give the headers of a kind's answers besides those of its body, with those of one occurrence."""
+    retry_after_s = KINDS[kind].retry_after_s
+    said = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return said | dict(more or {})
+
+
+def request_id_of(scope: Scope) -> str:
+    """Give the id that the boundary gave a request; empty without one."""
+    return str(scope.get("state", {}).get("request_id", ""))
+
+
+async def send_problem(
+    scope: Scope,
+    send: Send,
+    kind: str,
+    detail: str,
+    *,
+    remedy: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Answer with a problem from below Litestar, where there is no response to return."""
+    problem = make_problem(
+        kind, detail, instance=scope["path"], request_id=request_id_of(scope), remedy=remedy
+    )
+    body = msgspec.json.encode(problem)
+    start: HTTPResponseStartEvent = {
+        "type": "http.response.start",
+        "status": problem.status,
+        "headers": [
+            (b"content-type", PROBLEM_JSON.encode()),
+            (b"content-length", str(len(body)).encode()),
+            *((name.lower().encode(), value.encode()) for name, value in headers_of(kind, headers).items()),
+        ],
+    }
+    whole: HTTPResponseBodyEvent = {"type": "http.response.body", "body": body, "more_body": False}
+    await send(start)
+    await send(whole)
+
+
+def _answer(
+    request: Request[Any, Any, Any],
+    kind: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> Response[bytes]:
+    problem = make_problem(
+        kind, detail, instance=request.url.path, request_id=request_id_of(request.scope), **members
+    )
     return Response(
         msgspec.json.encode(problem),
         status_code=problem.status,
         media_type=PROBLEM_JSON,
-        headers=dict(headers or {}),
+        headers=headers_of(kind, headers),
     )
-
-
-def _on_domain_error(request: Request[Any, Any, Any], error: EmbupError) -> Response[bytes]:
-    problem = domain_problem(error, request.url.path)
-    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR or problem.type == problem_type("job-database"):
-        log.error("request failed", path=request.url.path, error=str(error))
-    return problem_response(problem, {"Retry-After": "10"} if problem.status == 503 else None)
 
 
 def _on_problem(request: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:
-    return problem_response(
-        Problem(
-            type=problem_type(error.kind),
-            title=error.title,
-            status=error.status,
-            detail=error.detail,
-            instance=request.url.path,
-            remedy=error.remedy,
-        )
-    )
+    return _answer(request, error.kind, error.detail, remedy=error.remedy, headers=error.headers)
 
 
-def _malformed(request: Request[Any, Any, Any], detail: str, errors: list[dict[str, str]]) -> Response[bytes]:
-    kind, title = _TITLES[400]
-    return problem_response(
-        Problem(
-            type=problem_type(kind),
-            title=title,
-            status=400,
-            detail=detail,
-            instance=request.url.path,
-            remedy="The shape of each request is described, with examples, at /docs.",
-            errors=errors,
-        )
-    )
+def _malformed(
+    request: Request[Any, Any, Any], detail: str, errors: list[dict[str, str]] | None = None
+) -> Response[bytes]:
+    return _answer(request, "malformed-request", detail, remedy=_REMEDIES[400], errors=errors)
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -195,7 +237,6 @@ def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
         return _on_unexpected(request, error)
     if status == HTTPStatus.BAD_REQUEST:
         return _on_bad_request(request, error)
-    kind, title = _TITLES.get(status, ("http", HTTPStatus(status).phrase))
     detail = error.detail
     if status == HTTPStatus.NOT_FOUND:
         detail = f"There is nothing at {request.url.path}."
@@ -203,16 +244,13 @@ def _on_http_exception(request: Request[Any, Any, Any], error: HTTPException) ->
         detail = f"Expected a body of at most {request.route_handler.resolve_request_max_body_size()} bytes."
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         detail = f"{request.method} is not offered at {request.url.path}."
-    return problem_response(
-        Problem(
-            type=problem_type(kind),
-            title=title,
-            status=status,
-            detail=detail,
-            instance=request.url.path,
-            remedy=_REMEDIES.get(status, ""),
-        ),
-        error.headers,
+    return _answer(
+        request,
+        _STATUSES.get(status, "refused"),
+        detail,
+        status=status,
+        remedy=_REMEDIES.get(status, ""),
+        headers=error.headers,
     )
 
 
@@ -246,56 +284,68 @@ def _described(where: str, message: str) -> dict[str, str]:
     return {"where": f"body, field {place['name']}" if place else where, "message": message}
 
 
-def _on_database_error(request: Request[Any, Any, Any], error: duckdb.Error) -> Response[bytes]:
-    """Say that the disk of the job database refuses; any other error of the database is ours."""
-    reason = str(error).partition("\n")[0].rstrip(".")
-    # There is one connection, so that no commit fails for another transaction: it is the disk.
-    uncommitted = isinstance(error, duckdb.TransactionException) and "Failed to commit" in reason
-    if not uncommitted and not isinstance(error, duckdb.IOException | duckdb.FatalException):
-        return _on_unexpected(request, error)
-    log.error("the job database cannot be written", path=request.url.path, error=reason)
-    return problem_response(
-        Problem(
-            type=problem_type("job-database"),
-            title="The job database cannot be used",
-            status=503,
-            detail=f"The job database cannot be written: {reason}.",
-            instance=request.url.path,
-            remedy="Free space on the disk of the service's data folder, then send the request again.",
-        ),
-        {"Retry-After": "10"},
-    )
-
-
 def _on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     cause = _cause(error)
     if isinstance(cause, UnicodeDecodeError):
-        detail = f"Expected a body in UTF-8, found the byte 0x{cause.object[cause.start]:02x}."
-        return _malformed(request, detail, [])
-    if isinstance(cause, RecursionError):
-        return _malformed(request, "The body's JSON is nested too deeply.", [])
-    if isinstance(cause, msgspec.MsgspecError):
-        return _malformed(request, f"The body is not what is expected: {cause}.", [])
-    log.error("request failed", path=request.url.path, method=request.method, exc_info=error)
-    return problem_response(
-        Problem(
-            type=problem_type("internal"),
-            title="The service failed",
-            status=500,
-            detail="An unexpected error happened; it is written in the service's log.",
-            instance=request.url.path,
-            remedy="Try again; if it stays, look into the log and report what it says.",
+        return _malformed(
+            request, f"Expected a body in UTF-8, found the byte 0x{cause.object[cause.start]:02x}."
         )
-    )
+    if isinstance(cause, RecursionError):
+        return _malformed(request, "The body's JSON is nested too deeply.")
+    if isinstance(cause, msgspec.MsgspecError):
+        return _malformed(request, f"The body is not what is expected: {cause}.")
+    log.error("request failed", path=request.url.path, method=request.method, exc_info=error)
+    return _answer(request, "internal", UNEXPECTED, remedy=LOOK_INTO_THE_LOG)
 
 
-def exception_handlers() -> ExceptionHandlersMap:
-    """Give the application its whole mapping from exceptions to answers."""
+UNEXPECTED = "An unexpected error happened; it is written in the service's log."
+LOOK_INTO_THE_LOG = "Try again; if it stays, look into the log and report what it says."
+
+
+def exception_handlers(public: Callable[[str], str]) -> ExceptionHandlersMap:
+    """Give the application its whole mapping from exceptions to answers.
+
+    Parameters
+    ----------
+    public
+        Makes of a text what a client may see of it.
+    """
+
+    def on_domain_error(request: Request[Any, Any, Any], error: EmbupError) -> Response[bytes]:
+        kind = next((kind for known, kind in _DOMAIN if isinstance(error, known)), "internal")
+        if kind in {"internal", "job-database"}:
+            log.error("request failed", path=request.url.path, error=str(error))
+        # A batch's paths are what the client named; every other path is one of the service's own.
+        of_its_own = isinstance(error, ArtifactError) or kind in {"internal", "job-database"}
+        shown = public if of_its_own else str
+        return _answer(
+            request,
+            kind,
+            shown(error.message),
+            remedy=shown(error.remedy),
+            line=error.line if isinstance(error, BadRowError) else None,
+        )
+
+    def on_database_error(request: Request[Any, Any, Any], error: duckdb.Error) -> Response[bytes]:
+        """Say that the disk of the job database refuses; any other error of the database is ours."""
+        reason = str(error).partition("\n")[0].rstrip(".")
+        # There is one connection, so that no commit fails for another transaction: it is the disk.
+        uncommitted = isinstance(error, duckdb.TransactionException) and "Failed to commit" in reason
+        if not uncommitted and not isinstance(error, duckdb.IOException | duckdb.FatalException):
+            return _on_unexpected(request, error)
+        log.error("the job database cannot be written", path=request.url.path, error=reason)
+        return _answer(
+            request,
+            "job-database",
+            f"The job database cannot be written: {public(reason)}.",
+            remedy="Free space on the disk of the service's data folder, then send the request again.",
+        )
+
     handlers: dict[int | type[Exception], Any] = {
-        EmbupError: _on_domain_error,
+        EmbupError: on_domain_error,
         ProblemError: _on_problem,
         HTTPException: _on_http_exception,
-        duckdb.Error: _on_database_error,
+        duckdb.Error: on_database_error,
         Exception: _on_unexpected,
     }
     return handlers
@@ -313,11 +363,8 @@ async def require_json(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRo
     """
     found = connection.headers.get("content-type", "none")
     if found.partition(";")[0].strip().lower() != MediaType.JSON:
-        kind, title = _TITLES[415]
         raise ProblemError(
-            415,
-            kind,
-            title,
+            "unsupported-media-type",
             f"Expected a body of the media type application/json, found {found}.",
             remedy="Send the header `Content-Type: application/json`.",
         )

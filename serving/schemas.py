@@ -57,7 +57,8 @@ class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
             "float32 or float64, shape (n, 32)), `.parquet` (one column of lists, or 32 columns of numbers), "
             "`.gz` or `.zst` (compressed text), anything else text: one embedding a line, values separated "
             "by commas. "
-            "Absolute, or relative to the service's first batch folder."
+            "Absolute, or relative to the service's first batch folder. A regular file below one of these "
+            "folders, with one name and no link on the way."
         ),
     ]
     output_filepath: Annotated[
@@ -65,7 +66,7 @@ class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             description="Where the 1536 numbers a row go, row i for row i: `.npy` or `.parquet` (float32), "
             "else text; not `.gz` or `.zst`. Appears when it is complete; until then it grows in "
-            "`<output>.part`."
+            "`<output>.part`, which must not be there before."
         ),
     ]
     on_bad_row: Annotated[
@@ -160,9 +161,10 @@ class ModelEntry(Struct, frozen=True):
 
 
 class ReloadFailure(Struct, frozen=True):
-    """Why the last reload changed nothing."""
+    """Why a decoder was not put into service."""
 
     at: datetime
+    version: Annotated[str | None, Meta(description="Which one; null where LATEST names none.")]
     detail: str
     remedy: str
 
@@ -172,12 +174,18 @@ class ModelList(Struct, frozen=True):
 
     in_service: str | None
     loaded_at: datetime | None
-    last_failure: ReloadFailure | None
+    last_failure: Annotated[
+        ReloadFailure | None, Meta(description="Why the latest one is not in service; null when it is.")
+    ]
+    refused: Annotated[
+        list[ReloadFailure],
+        Meta(description="Versions that were refused and have not been in service since, newest first."),
+    ]
     models: list[ModelEntry]
 
 
 class ReloadAnswer(Struct, frozen=True):
-    """What a reload did."""
+    """What a reload, a promotion or a rollback did."""
 
     model_version: str
     previous_version: str | None

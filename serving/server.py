@@ -6,16 +6,20 @@ import asyncio
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 import uvicorn
-from litestar.enums import ScopeType
 
-from embup_core.errors import EmbupError, JobError
-from serving.logs import AccessLog, configure_logging
-from serving.problems import PROBLEM_JSON, Problem, problem_type
+from embup_core.errors import EmbupError
+from serving.access import ApiKeys, require_keys_beyond_loopback
+from serving.access_log import AccessLog
+from serving.boundary import ANSWER_HEADERS, Boundary, HostNames
+from serving.http_protocol import ConnectionLimits, LimitedProtocol
+from serving.logs import configure_logging, decoder_in_service
+from serving.observed import Observed
 from serving.services import Services
 from serving.threads import limit_math_threads
 from serving.wiring import assemble
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from litestar.types import ASGIApp, Message, Receive, Scope, Send
+    from litestar.types import ASGIApp
 
     from serving.settings import ServingSettings
 
@@ -47,27 +51,35 @@ def run_server(settings: ServingSettings, *, port_file: Path | None = None) -> N
     ------
     JobError
         Another process holds the job database, or it cannot be opened.
+    InputError
+        The API keys cannot be used, or there are none although other machines could reach the service.
     EmbupError
-        The address cannot be listened on.
+        The address cannot be listened on, or a folder of batch files cannot be opened.
     """
-    configure_logging(settings)
+    keys = ApiKeys.of(settings)
+    configure_logging(settings.log_format, settings.log_level)
     limit_math_threads()
     sys.setswitchinterval(settings.switch_interval_ms / 1e3)
-    listening = _listen(settings.host, settings.port)
     services = Services(settings)
-    app: ASGIApp = assemble(services)
-    app = CutOff(app)
+    listening = _listen(settings, keys)
+    decoder_in_service.version = lambda: services.model.version
+    app: ASGIApp = assemble(services, keys)
+    app = Boundary(app, HostNames(listening.getsockname()[0], settings.host, settings.allowed_hosts))
     if settings.access_log:
         app = AccessLog(app)
+    if services.observations is not None or services.spans is not None:
+        app = Observed(app, services.observations, services.spans)
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=_protocol(settings),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
+        headers=ANSWER_HEADERS,
+        reset_contextvars=True,  # or a request sent behind another one would log under its id and key
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_s)),
     )
@@ -80,57 +92,19 @@ def run_server(settings: ServingSettings, *, port_file: Path | None = None) -> N
             port_file.unlink(missing_ok=True)
     if server.start_failure is not None:
         raise server.start_failure
+    # A log that ends without it tells of a crash, or of a kill.
+    log.info("stopped")
 
 
-class CutOff:
-    """Answers requests that are cut off because the service stops and their time is over.
-
-    uvicorn cancels them, and takes what comes out of that for a fault of the application.
-
-    Parameters
-    ----------
-    app
-        The application.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request through; answer 503 when it is cancelled before its answer began."""
-        if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
-            return
-        answering = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal answering
-            answering = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched_send)
-        except asyncio.CancelledError:
-            log.info("a request was cut off by the stop", method=scope["method"], path=scope["path"])
-            if answering:
-                return
-            problem = Problem(
-                type=problem_type("stopping"),
-                title="The service is stopping",
-                status=503,
-                detail="The service is stopping, and the request was not whole in the time it had left.",
-                instance=scope["path"],
-                remedy="Send it again once the service is back.",
-            )
-            body = msgspec.json.encode(problem)
-            headers = [
-                (b"content-type", PROBLEM_JSON.encode()),
-                (b"content-length", str(len(body)).encode()),
-                (b"retry-after", b"10"),
-                (b"connection", b"close"),
-            ]
-            await send({"type": "http.response.start", "status": 503, "headers": headers})
-            await send({"type": "http.response.body", "body": body, "more_body": False})
+def _protocol(settings: ServingSettings) -> Any:
+    limits = ConnectionLimits(
+        connections=settings.max_connections,
+        head_bytes=settings.max_head_bytes,
+        body_bytes=settings.max_body_bytes,
+        receive_s=settings.receive_deadline_s,
+        send_s=settings.send_deadline_s,
+    )
+    return partial(LimitedProtocol, limits=limits)
 
 
 class _Server(uvicorn.Server):
@@ -141,14 +115,15 @@ class _Server(uvicorn.Server):
         self._services = services
         self._port_file = port_file
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._second_signal = asyncio.Event()
         self.start_failure: BaseException | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         try:
             # uvicorn tells the lifespan's failure only as text on its log; opening here keeps the error.
-            await self._services.store.open()
-        except JobError as error:
+            await self._services.open()
+        except EmbupError as error:
             self.start_failure = error
             self.should_exit = True
             return
@@ -170,22 +145,35 @@ class _Server(uvicorn.Server):
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.started:
+            log.info("stopping", drain_s=self._services.settings.drain_s)
+        await self._drain()
         await super().shutdown(sockets=sockets)
         if self.force_exit:
             # uvicorn leaves it out then; but a checkpoint and the worker's end are a matter of moments.
             await self.lifespan.shutdown()
 
+    async def _drain(self) -> None:
+        """Go on answering for a while, not ready, so that a load balancer sends nothing more."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._services.settings.drain_s):
+                await self._second_signal.wait()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
         if self.should_exit:
             self.force_exit = True  # a second signal: requests in flight are not waited for
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._second_signal.set)
         self.should_exit = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._services.engine.stop)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(settings: ServingSettings, keys: ApiKeys | None) -> socket.socket:
+    host, port = settings.host, settings.port
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        require_keys_beyond_loopback(str(address[0]), keys)
         listening = socket.socket(family, kind, protocol)
     except OSError as error:
         raise EmbupError(
@@ -194,6 +182,10 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections have it from here: what a client does not take, or acknowledge, ends them.
+        listening.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(settings.send_deadline_s * 1e3))
+        )
         listening.bind(address)
         listening.set_inheritable(False)
     except OSError as error:

@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from embup_core.batch.confinement import Confinement
 from embup_core.errors import ArtifactError
 from embup_core.registry import Registry
 from serving.gate import PriorityGate
+from serving.hidden_folders import HiddenFolders
 from serving.hot_model import HotModel
 from serving.jobs.engine import BatchEngine
 from serving.jobs.history import HistoryPublisher
 from serving.jobs.store import JobStore
+from serving.loop_lag import LoopLag
+from serving.observed import RequestObservations
+from serving.telemetry import SpanSender, traces_exporter
 from serving.threads import limit_math_threads
 
 if TYPE_CHECKING:
@@ -32,7 +37,7 @@ class Services:
 
     Attributes
     ----------
-    settings, gate, model, store, history, engine
+    settings, gate, model, store, history, engine, confinement
         The parts.
     realtime_executor
         For realtime requests of many rows.
@@ -40,37 +45,83 @@ class Services:
         For checking files before a batch is accepted.
     realtime_rows
         Rows answered by realtime requests since the start.
+    public
+        Makes of a text what a client may see of it.
+    observations, loop_lag
+        What is measured of requests and of the event loop; None where metrics are off.
+    spans
+        Where traces go; None where they are off.
+
+    Raises
+    ------
+    EmbupError
+        Traces are asked for, and what sends them is not installed.
     """
 
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
         self.realtime_rows = 0
+        self.public = HiddenFolders(settings)
         # Apart, so that none waits in another's queue: a batch's files, large realtime requests, all else.
         self._batch_executor = _threads("batch", 1)
         self.realtime_executor = _threads("realtime", 1)
         self.file_executor = _threads("files", 2)
         self.gate = PriorityGate(batch_share=settings.batch_share)
-        self.model = HotModel(Registry(settings.registry), self.file_executor)
+        self._model_executor = _threads("models", 1)
+        self.model = HotModel(Registry(settings.registry), self._model_executor)
         self.store = JobStore(settings.data / "jobs")
         self.history = HistoryPublisher(self.store, settings.data / "history")
+        self.confinement = Confinement(settings.reserved_folders)
         self.engine = BatchEngine(
             store=self.store,
             history=self.history,
             models=self.model,
             gate=self.gate,
+            confinement=self.confinement,
             settings=settings,
             executor=self._batch_executor,
+            public=self.public,
         )
+        self.observations = RequestObservations(settings.low_confidence) if settings.metrics else None
+        self.loop_lag = LoopLag() if settings.metrics else None
+        self.spans: SpanSender | None = None
+        if settings.traces:
+            traces_exporter()  # refuses now what would only be seen in a log later
+            self.spans = self.engine.spans = SpanSender(settings.log_format, settings.log_level)
+
+    async def open(self) -> None:
+        """Open the job database and the folders of batch files; again is harmless.
+
+        Raises
+        ------
+        JobError
+            Another process holds the job database, or it cannot be opened.
+        EmbupError
+            A folder of batch files cannot be opened.
+        """
+        await self.store.open()  # makes the data folder, which may be one of them
+        try:
+            self.confinement.open(self.settings.batch_roots)
+        except BaseException:
+            await self.store.close()
+            raise
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Open the job database, load the latest decoder, work on batches; let go of all at the end."""
-        await self.store.open()
+        """Open what is needed, load the latest decoder, work on batches; let go of all at the end."""
+        await self.open()
         try:
             await self._load_first_decoder()
             async with asyncio.TaskGroup() as tasks:
                 history = tasks.create_task(self.history.run(), name="history")
                 engine = tasks.create_task(self.engine.run(), name="batch engine")
+                measuring = [
+                    tasks.create_task(part.run(), name=type(part).__name__)
+                    for part in (self.loop_lag, self.spans)
+                    if part is not None
+                ]
+                self.model.on_swap = self.engine.notice  # a batch may wait for a decoder
+                watching = tasks.create_task(self._watch_models(), name="newer decoders")
                 self.history.note_change()
                 # What is there now stays: no full collection looks at it again, for 0.2 s at a bad moment.
                 gc.collect()
@@ -79,14 +130,27 @@ class Services:
                     yield
                 finally:
                     gc.unfreeze()
+                    watching.cancel()
                     self.engine.stop()
                     await asyncio.wait([engine])
                     self.history.close()
                     await asyncio.wait([history])
+                    for task in measuring:
+                        task.cancel()
         finally:
             await self.store.close()
-            for executor in (self._batch_executor, self.realtime_executor, self.file_executor):
+            for executor in (
+                self._batch_executor,
+                self.realtime_executor,
+                self.file_executor,
+                self._model_executor,
+            ):
                 executor.shutdown()
+            self.confinement.close()
+
+    async def _watch_models(self) -> None:
+        if self.settings.model_poll_s > 0:
+            await self.model.watch(self.settings.model_poll_s)
 
     async def _load_first_decoder(self) -> None:
         try:

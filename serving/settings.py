@@ -1,11 +1,12 @@
 """What can be set about the service, and where each value comes from: arguments, then EMBUP_* variables.
 
-`python -m serving.settings` prints the table of the README.
+`python -m serving.settings` prints its table in docs/settings.md.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,6 +20,8 @@ from embup_core.settings_table import PREFIX, markdown_settings
 # What the service and the training pipeline keep in the data folder.
 OWN_FOLDERS = ("jobs", "history", "registry", "staging", "sources", ".dagster")
 
+_HOST_NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
+
 
 class ServingSettings(BaseSettings):
     """Settings of one service process; validated once, at start, and frozen."""
@@ -27,6 +30,25 @@ class ServingSettings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Further names, separated by commas, by which clients may address the service (their `Host` "
+            "header, without the port), such as that of a proxy or a container."
+        ),
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description=(
+            "File of API keys, a line each as `embup keys new` prints it; read again when it changes. Keys "
+            "are needed to listen on another address than a loopback one."
+        ),
+    )
+    api_keys: str = Field(
+        default="",
+        repr=False,
+        description="The same lines, separated by `;` or line ends, in place of a file.",
+    )
     registry: Path = Field(default=Path("data/registry"), description="Folder of published decoders.")
     data: Path = Field(
         default=Path("data"), description="Folder of the job database and of its published history."
@@ -35,7 +57,8 @@ class ServingSettings(BaseSettings):
         default=(),
         description=(
             f"Folders in which batch files may lie, separated by `{os.pathsep}`. Relative paths of a batch "
-            "request start at the first. Empty: the data folder, then the working directory."
+            "request start at the first. Links are not followed below them. Empty: the data folder, then the "
+            "working directory."
         ),
     )
     chunk_rows: int = Field(
@@ -71,10 +94,44 @@ class ServingSettings(BaseSettings):
         le=4096,
         description="Most rows that one realtime request may carry.",
     )
+    max_realtime_requests: int = Field(
+        default=64,
+        ge=1,
+        le=4096,
+        description="Most realtime requests in flight at once; one more gets a 429 before its body is read.",
+    )
+    max_connections: int = Field(
+        default=512,
+        ge=1,
+        le=100_000,
+        description=(
+            "Most open connections; one more gets a 503. Keep it well below the number of files that the "
+            "process may open (`ulimit -n`)."
+        ),
+    )
+    max_head_bytes: int = Field(
+        default=32_768,
+        ge=1024,
+        le=1_048_576,
+        description="Longest head of a request (its headers), in bytes; longer ones get a 431.",
+    )
     max_body_bytes: int = Field(
         default=1_048_576,
         ge=1024,
         description="Longest request body that is read, in bytes; longer ones get a 413.",
+    )
+    receive_deadline_s: float = Field(
+        default=20.0,
+        gt=0,
+        description=(
+            "Seconds in which a client must have sent a request's head, and then as many for its body; a 408 "
+            "and the end of the connection otherwise."
+        ),
+    )
+    send_deadline_s: float = Field(
+        default=20.0,
+        gt=0,
+        description="Seconds in which a client must take what it is sent; it is dropped otherwise.",
     )
     realtime_deadline_s: float = Field(
         default=10.0,
@@ -84,11 +141,43 @@ class ServingSettings(BaseSettings):
             "It bounds how long a stalled client can keep the batch waiting."
         ),
     )
+    sql_over_http: bool = Field(
+        default=False,
+        description=(
+            "Answer `POST /v1/sql`: one SELECT on the published history, in a process of its own. Linux only."
+        ),
+    )
+    sql_deadline_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=600,
+        description="Seconds after which the process of a statement is killed.",
+    )
+    sql_memory_mb: int = Field(
+        default=1024,
+        ge=256,
+        le=65_536,
+        description="Address space of the process of a statement, in MiB; DuckDB gets half of it.",
+    )
     shutdown_s: float = Field(
         default=8.0,
         gt=0,
         le=60,
         description="Seconds that requests in flight get to finish when the service stops.",
+    )
+    drain_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=60,
+        description="Seconds in which a service that is told to stop still accepts and answers requests, but "
+        "says that it is not ready, so that a load balancer leaves it; they come before EMBUP_SHUTDOWN_S.",
+    )
+    model_poll_s: float = Field(
+        default=2.0,
+        ge=0,
+        le=3600,
+        description="Seconds between two looks whether another decoder was published or promoted; 0: only "
+        "when told, by POST /v1/models/reload.",
     )
     switch_interval_ms: float = Field(
         default=0.5,
@@ -106,11 +195,28 @@ class ServingSettings(BaseSettings):
         default=False,
         description="Log a line for each request: method, path, status, milliseconds. Never a body.",
     )
+    metrics: bool = Field(
+        default=True, description="Measure requests and offer `/metrics`; a few microseconds a request."
+    )
+    low_confidence: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description=(
+            "Confidence below which an incoming vector is counted as unlike the training rows. Not set: the "
+            "decoder's own, below which a tenth of the rows lay that training held back."
+        ),
+    )
+    traces: bool = Field(
+        default=False,
+        description=(
+            "Send OpenTelemetry traces where the standard `OTEL_*` variables say; needs `embup[otel]`."
+        ),
+    )
 
     @property
     def reserved_folders(self) -> tuple[Path, ...]:
-        """Folders of the service's own state, where no batch may read or write even under a root."""
-        return (self.registry, *(self.data / name for name in OWN_FOLDERS))
+        """The service's own state, where no batch may read or write even under a root; the keys, too."""
+        keys = () if self.api_keys_file is None else (self.api_keys_file,)
+        return (self.registry, *(self.data / name for name in OWN_FOLDERS), *keys)
 
     @field_validator("batch_roots", mode="before")
     @classmethod
@@ -118,6 +224,26 @@ class ServingSettings(BaseSettings):
         """Take folders as a shell writes them: one string, separated like PATH."""
         if isinstance(value, str):
             return tuple(part for part in value.split(os.pathsep) if part)
+        return value
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        """Take names as a shell writes them; none has a port, and an address of IPv6 has its brackets."""
+        if isinstance(value, str):
+            value = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        for name in value if isinstance(value, tuple) else ():
+            if not _HOST_NAME.fullmatch(str(name)):
+                raise ValueError(
+                    f"expected names without a port such as embup.example.org or [::1], found {name}"
+                )
+        return value
+
+    @field_validator("sql_over_http")
+    @classmethod
+    def _confinable(cls, value: bool) -> bool:
+        if value and not sys.platform.startswith("linux"):
+            raise ValueError("statements can be confined on Linux only")
         return value
 
     @model_validator(mode="after")

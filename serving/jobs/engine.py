@@ -14,39 +14,41 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
-import msgspec
 import structlog
 
 from embup_core.batch import Checkpoint, discard_part_files, finish_publication
 from embup_core.errors import (
     ArtifactError,
-    BadRowError,
     EmbupError,
     JobConflictError,
     JobError,
     NoArtifactError,
-    OutputError,
 )
 from embup_core.processes import usable_cores
 from serving.jobs import protocol
-from serving.jobs.live import AttemptClock, LiveJob
-from serving.jobs.model import JobRecord, Phase, Progress
-from serving.jobs.paths import require_unmoved
+from serving.jobs.gated_work import GatedWork
+from serving.jobs.live import LiveJob
+from serving.jobs.model import JobRecord, Phase
+from serving.jobs.notes import JobNotes, unforeseen
+from serving.jobs.totals import BatchTotals
 from serving.jobs.worker_process import WorkerDiedError, WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from concurrent.futures import Executor
 
     from embup_core.batch import BatchSpec
+    from embup_core.batch.confinement import Confinement
     from serving.gate import PriorityGate
     from serving.hot_model import HotModel
     from serving.jobs.history import HistoryPublisher
     from serving.jobs.store import JobStore
     from serving.settings import ServingSettings
+    from serving.telemetry import SpanSender
 
 log = structlog.get_logger("embup.serving.jobs")
 
@@ -56,7 +58,6 @@ RETRY_S = 5.0  # after the database or the registry failed: long enough for a di
 RESTART_S = 0.5  # before the next worker, for each that died under the job
 STOP_PATIENCE_S = 6.0  # for the worker to let go of its job when the service stops or the job is cancelled
 WORKER_DEATHS = 3  # of one job, after which it is the job's fault
-PAUSE_NOTE_S = 1.0
 PATIENCE_S = 10.0  # for an earlier worker of the job, which the kernel may still be busy with
 
 
@@ -65,10 +66,13 @@ class BatchEngine:
 
     Parameters
     ----------
-    store, history, models, gate, settings
+    store, history, models, gate, confinement, settings
         The service's parts.
     executor
         For looking at files and removing them.
+    public
+        Makes of a text what a client may see of it: what a job failed of is told in its status, in streams,
+        and in the published history.
     """
 
     def __init__(
@@ -78,22 +82,24 @@ class BatchEngine:
         history: HistoryPublisher,
         models: HotModel,
         gate: PriorityGate,
+        confinement: Confinement,
         settings: ServingSettings,
         executor: Executor,
+        public: Callable[[str], str],
     ) -> None:
         self._store = store
-        self._history = history
         self._models = models
         self._gate = gate
+        self._confinement = confinement
         self._settings = settings
         self._executor = executor
         self._worker: WorkerProcess | None = None
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._changed = asyncio.Event()
-        self.changes = 0
         self.live: LiveJob | None = None
-        self.rows_total = 0
+        self.totals = BatchTotals()
+        self._notes = JobNotes(store, history, self.totals, public)
+        self.spans: SpanSender | None = None
         self.failure: str | None = None
 
     # What controllers call.
@@ -101,7 +107,7 @@ class BatchEngine:
     def notice(self) -> None:
         """Look for work: a job was submitted, or a decoder came into service."""
         self._wake.set()
-        self._tell(urgent=True)
+        self._notes.tell(urgent=True)
 
     def cancel(self, batch_request_id: str) -> None:
         """Stop working on a job whose cancellation is already in the store."""
@@ -119,11 +125,12 @@ class BatchEngine:
 
     async def changed(self, since: int, timeout_s: float) -> None:
         """Wait until `changes` is no longer `since`, or the time is over."""
-        if self.changes != since:
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._changed.wait()
+        await self._notes.changed(since, timeout_s)
+
+    @property
+    def changes(self) -> int:
+        """How often anything changed so far."""
+        return self._notes.changes
 
     @property
     def stopping(self) -> bool:
@@ -139,7 +146,7 @@ class BatchEngine:
             # What is durable stays: a worker that the disk holds up does not hold up the stop.
             asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self._worker.kill)
         self._wake.set()
-        self._tell(urgent=False)
+        self._notes.tell(urgent=False)
 
     # The task.
 
@@ -166,7 +173,8 @@ class BatchEngine:
                 log.error("the batch engine cannot go on; trying again", retry_s=RETRY_S, error=reason)  # noqa: TRY400 - a full disk needs no traceback
             else:
                 log.exception("the batch engine cannot go on; trying again", retry_s=RETRY_S)
-            self.failure = reason
+            known = isinstance(error, duckdb.Error | JobError)
+            self.failure = reason if known else unforeseen(error).message
             await self._end_worker()  # what it has open is begun again from the last checkpoint
             await self._sleep(RETRY_S)
             return True
@@ -177,7 +185,7 @@ class BatchEngine:
         """Bring one job as far as it goes; False when it must wait for a decoder."""
         job_id = job.batch_request_id
         spec = job.request.spec()
-        checkpoint = _checkpoint_of(job)
+        checkpoint = job.last_checkpoint
         if await self._ended_before(job, spec, checkpoint):
             return True
         try:
@@ -185,61 +193,52 @@ class BatchEngine:
         except ArtifactError as error:
             log.warning("a batch waits for a decoder", batch_request_id=job_id, error=str(error))
             return False
-        self.live = LiveJob(job)
+        self.live = live = LiveJob(job)
         if self.stopping:
-            self.live.halt.set()
+            live.halt.set()
         try:
-            await self._attempt(job, spec, version, checkpoint)
+            with structlog.contextvars.bound_contextvars(batch_request_id=job_id, model_version=version):
+                await self._attempt(job, live, spec, version)
         finally:
             self.live = None
+            if self.spans is not None:
+                self.spans.batch(live, version)
         return True
 
     async def _ended_before(self, job: JobRecord, spec: BatchSpec, checkpoint: Checkpoint | None) -> bool:
         """End a job for which nothing is left to compute; False when there is.
 
-        It was published without a note of it, cancelled, or its paths lead elsewhere by now. Neither the
-        input nor the decoder need be there any more.
+        It was published without a note of it, or cancelled. Neither the input nor the decoder need be there
+        any more.
         """
         job_id = job.batch_request_id
-        roots, reserved = self._settings.batch_roots, self._settings.reserved_folders
         error: Exception | None = None
-        try:
-            if (
-                job.phase is Phase.FINALIZING
-                and checkpoint is not None
-                and await self._in_thread(partial(finish_publication, spec, checkpoint))
-            ):
-                await self._finish(job_id, Phase.COMPLETED)
-                return True
-            await self._in_thread(
-                partial(require_unmoved, spec.input_path, spec.output_path, roots, reserved)
-            )
-        except (EmbupError, OSError) as found:
-            if _is_of_the_service(found):
-                raise
-            error = found
+        if job.phase is Phase.FINALIZING and checkpoint is not None:
+            finish = partial(finish_publication, spec, checkpoint, open_folder=self._confinement.open_folder)
+            try:
+                if await self._in_thread(finish):
+                    await self._finish(job_id, Phase.COMPLETED)
+                    return True
+            except (EmbupError, OSError) as found:
+                if _is_of_the_service(found):
+                    raise
+                error = found
         if error is None and not job.cancel_requested:
             return False
-        remove: Callable[[], None] | None = partial(
-            discard_part_files, spec, checkpoint, patience_s=PATIENCE_S
-        )
-        if isinstance(error, OutputError) or (checkpoint is None and not job.attempts):
-            remove = None  # the path cannot be trusted, or nothing was written
+        remove = self._discard(spec, checkpoint) if job.attempts else None  # else nothing was written
         if job.cancel_requested:
             await self._end(job_id, Phase.CANCELLED, remove)
         else:
             await self._end(job_id, Phase.FAILED, remove, error)
         return True
 
-    async def _attempt(
-        self, job: JobRecord, spec: BatchSpec, version: str, checkpoint: Checkpoint | None
-    ) -> None:
-        job_id = job.batch_request_id
+    async def _attempt(self, job: JobRecord, live: LiveJob, spec: BatchSpec, version: str) -> None:
+        job_id, checkpoint = job.batch_request_id, live.checkpoint
         resumed = job.attempts > 0
-        job = await self._note(self._store.begin(job_id, model_version=version), log_as="job started")
+        job = await self._notes.note(self._store.begin(job_id, model_version=version), log_as="job started")
         if job.phase.is_final:  # cancelled between being found and being begun
             return
-        discard = partial(discard_part_files, spec, checkpoint, patience_s=PATIENCE_S)
+        discard = self._discard(spec, checkpoint)
         if job.cancel_requested:
             await self._end(job_id, Phase.CANCELLED, discard)
             return
@@ -248,12 +247,15 @@ class BatchEngine:
         try:
             await worker.ask(self._opening(job, version, checkpoint, resumed=resumed))
             opened = True
-            await self._end_attempt(job, worker, await self._work(job, worker))
+            work = GatedWork(job, live, worker, store=self._store, notes=self._notes, totals=self.totals)
+            ended = await work.run(self._gate, self._settings.checkpoint_interval_s)
+            await self._end_attempt(job, worker, ended)
         except WorkerDiedError as error:
             await self._mourn(job_id, str(error))
         except ArtifactError as error:
-            reason = f"The decoder {version}, with which this job started, cannot be loaded: {error}"
-            await self._end(job_id, Phase.FAILED, discard if resumed else None, NoArtifactError(reason))
+            reason = f"The decoder {version}, with which this job started, cannot be loaded: {error.message}"
+            gone = NoArtifactError(reason, remedy=error.remedy)
+            await self._end(job_id, Phase.FAILED, discard if resumed else None, gone)
         except Exception as error:
             if _is_of_the_service(error):
                 raise
@@ -269,13 +271,18 @@ class BatchEngine:
         self, job: JobRecord, version: str, checkpoint: Checkpoint | None, *, resumed: bool
     ) -> protocol.Open:
         return protocol.Open(
+            batch_request_id=job.batch_request_id,
             registry=str(self._settings.registry.absolute()),
             model_version=version,
             request=job.request,
             checkpoint=checkpoint,
+            roots=list(self._confinement.roots),
+            reserved=[str(folder) for folder in self._confinement.reserved],
             chunk_rows=self._settings.chunk_rows,
             helpers=(self._settings.batch_processes or usable_cores()) - 1,
             patience_s=PATIENCE_S if resumed else 0.0,
+            low_confidence=self._settings.low_confidence,
+            replace_parts=resumed,  # before that it has written none
         )
 
     async def _end_attempt(self, job: JobRecord, worker: WorkerProcess, ended: Phase) -> None:
@@ -285,13 +292,15 @@ class BatchEngine:
             await self._publish(job, worker)
         else:
             await worker.ask(protocol.Close())
-            await self._note(self._store.stopped(job.batch_request_id), log_as="job stopped")
+            await self._notes.note(self._store.stopped(job.batch_request_id), log_as="job stopped")
 
     async def _ready_worker(self) -> WorkerProcess:
         if self._worker is not None and self._worker.has_ended():
             await self._end_worker()  # while it had nothing to do: no fault of the job that comes now
         if self._worker is None:
-            self._worker = await WorkerProcess.start()
+            roots = [root.descriptor for root in self._confinement.roots]
+            settings = self._settings
+            self._worker = await WorkerProcess.start(settings.log_format, settings.log_level, roots)
             log.info("batch worker started", pid=self._worker.pid)
         return self._worker
 
@@ -304,10 +313,13 @@ class BatchEngine:
         """Note that the worker died under a job, and end the job when it was not the first time."""
         await self._end_worker()
         if self.stopping:  # what ends the service may end its worker with it
-            await self._note(self._store.stopped(job_id), log_as="job stopped")
+            await self._notes.note(self._store.stopped(job_id), log_as="job stopped")
             return
+        self.totals.worker_deaths += 1
         log.warning("batch worker died", batch_request_id=job_id, how=how)
-        job = await self._note(self._store.worker_died(job_id, how=how), log_as="death of the worker noted")
+        job = await self._notes.note(
+            self._store.worker_died(job_id, how=how), log_as="death of the worker noted"
+        )
         if job.worker_deaths < WORKER_DEATHS:
             await self._sleep(RESTART_S * job.worker_deaths)
             return
@@ -322,85 +334,28 @@ class BatchEngine:
     async def _discarding(self, job_id: str) -> Callable[[], None]:
         """What removes the part files of a job whose worker is gone."""
         job = await self._store.get(job_id)
-        return partial(discard_part_files, job.request.spec(), _checkpoint_of(job), patience_s=PATIENCE_S)
+        return self._discard(job.request.spec(), job.last_checkpoint)
 
-    async def _work(self, job: JobRecord, worker: WorkerProcess) -> Phase:
-        """Work through the input; FINALIZING at its end, CANCELLED or RUNNING when it stops before."""
-        live = self.live
-        assert live is not None  # noqa: S101 - set by the one caller
-        halting = asyncio.create_task(live.halt.wait())
-        clock = AttemptClock(job)
-        listening = asyncio.create_task(self._listen(job, worker, live, clock))
-        noting = asyncio.create_task(self._note_pauses(job.batch_request_id, live, clock))
-        try:
-            async with self._gate.batch(freeze=worker.freeze, thaw=worker.thaw) as lease:
-                live.lease = lease
-                worker.tell(protocol.Work(self._settings.checkpoint_interval_s))
-                await asyncio.wait({listening, halting}, return_when=asyncio.FIRST_COMPLETED)
-            # The lease is given back first: a frozen worker could not halt.
-            if not listening.done():
-                worker.tell(protocol.Halt(sync=not live.cancelled))
-            more = await listening
-        finally:
-            for task in (halting, listening, noting):
-                task.cancel()
-        if live.cancelled:
-            return Phase.CANCELLED
-        return Phase.RUNNING if more else Phase.FINALIZING
-
-    async def _listen(
-        self, job: JobRecord, worker: WorkerProcess, live: LiveJob, clock: AttemptClock
-    ) -> bool:
-        """Bring the worker's checkpoints into the database until it stops; give whether rows are left."""
-        while True:
-            reply = await worker.hear()
-            if isinstance(reply, protocol.Failed):
-                raise reply.error()
-            if isinstance(reply, protocol.Synced | protocol.Worked) and reply.checkpoint is not None:
-                await self._checkpoint(job.batch_request_id, reply.checkpoint, live, clock)
-            if isinstance(reply, protocol.Worked):
-                return reply.more
-
-    async def _note_pauses(self, job_id: str, live: LiveJob, clock: AttemptClock) -> None:
-        """Bring a long pause into the database while it lasts: a frozen worker makes no checkpoint."""
-        while True:
-            await asyncio.sleep(PAUSE_NOTE_S)
-            if live.paused:
-                try:
-                    await self._store.pauses(
-                        job_id,
-                        paused_s=live.paused_s,
-                        pause_count=live.pause_count,
-                        running_s=clock.running_s,
-                    )
-                except (duckdb.Error, JobError) as error:
-                    # The next checkpoint says what it means for the batch.
-                    log.warning("a pause could not be noted", batch_request_id=job_id, error=str(error))
-                self._tell(urgent=False)
-
-    async def _checkpoint(
-        self, job_id: str, checkpoint: Checkpoint, live: LiveJob, clock: AttemptClock
-    ) -> None:
-        """Bring into the database what is durable in the files."""
-        self.rows_total += clock.measure(live, rows=checkpoint.rows, bytes_done=checkpoint.bytes_done)
-        progress = Progress(
-            checkpoint=msgspec.json.encode(checkpoint).decode(),
-            num_records_processed=checkpoint.rows,
-            failed_rows=checkpoint.failed_rows,
-            bytes_done=checkpoint.bytes_done,
-            paused_s=live.paused_s,
-            pause_count=live.pause_count,
-            running_s=clock.running_s,
+    def _discard(self, spec: BatchSpec, checkpoint: Checkpoint | None) -> Callable[[], None]:
+        """What removes the part files of a job that no worker works on."""
+        return partial(
+            discard_part_files,
+            spec,
+            checkpoint,
+            patience_s=PATIENCE_S,
+            open_folder=self._confinement.open_folder,
         )
-        await self._store.progress(job_id, progress)
-        self._tell(urgent=False)
 
     async def _publish(self, job: JobRecord, worker: WorkerProcess) -> None:
-        job = await self._note(self._store.finalizing(job.batch_request_id), log_as="job finalizing")
+        job = await self._notes.note(self._store.finalizing(job.batch_request_id), log_as="job finalizing")
         if job.phase is not Phase.FINALIZING:  # a cancellation came first
             await self._end(job.batch_request_id, Phase.CANCELLED, protocol.Abandon())
             return
+        since = perf_counter()
         await worker.ask(protocol.Publish())
+        self.totals.publish_s += perf_counter() - since
+        if self.live is not None:
+            self.live.published = (since, perf_counter())
         await self._finish(job.batch_request_id, Phase.COMPLETED)
 
     async def _end(
@@ -426,43 +381,9 @@ class BatchEngine:
         await self._finish(job_id, phase, error)
 
     async def _finish(self, job_id: str, phase: Phase, error: Exception | None = None) -> None:
-        message, line, remedy = None, None, None
-        code = "cancelled" if phase is Phase.CANCELLED else None
-        if isinstance(error, EmbupError):
-            message, remedy, code = error.message, error.remedy, error.code
-            line = error.line if isinstance(error, BadRowError) else None
-        elif isinstance(error, OSError):
-            message, remedy = str(error), "Mend what the message names and submit the batch again."
-            code = "internal"
-        elif error is not None:
-            message = f"The service met an unexpected error: {error}"
-            remedy = "The service's log says where it happened; please report it."
-            code = "internal"
-        await self._note(
-            self._store.finish(job_id, phase, error=message, code=code, line=line, remedy=remedy),
-            log_as=f"job {phase.value.lower()}",
-        )
-
-    async def _note(self, change: Awaitable[JobRecord], *, log_as: str) -> JobRecord:
-        job = await change
-        log.info(
-            log_as,
-            batch_request_id=job.batch_request_id,
-            rows=job.num_records_processed,
-            attempt=job.attempts,
-            error=job.error,
-        )
-        self._tell(urgent=True)
-        return job
-
-    def _tell(self, *, urgent: bool) -> None:
-        if urgent:
-            self._history.note_change()
-        else:
-            self._history.note_progress()
-        self.changes += 1
-        self._changed.set()
-        self._changed = asyncio.Event()
+        job = await self._notes.finish(job_id, phase, error)
+        if self.live is not None:
+            self.live.ended = job
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
@@ -471,10 +392,6 @@ class BatchEngine:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
-
-
-def _checkpoint_of(job: JobRecord) -> Checkpoint | None:
-    return None if job.checkpoint is None else msgspec.json.decode(job.checkpoint, type=Checkpoint)
 
 
 def _is_of_the_service(error: Exception) -> bool:

@@ -6,7 +6,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from embup_core.batch import Tally
+
 if TYPE_CHECKING:
+    from embup_core.batch import Checkpoint
     from serving.gate import BatchLease
     from serving.jobs.model import JobRecord
 
@@ -31,6 +34,15 @@ class LiveJob:
         The hold of the gate while the worker works.
     rows_per_second, bytes_per_second
         Moving rates; None before the first checkpoint.
+    checkpoint
+        The last one that is durable; None before the first.
+    work
+        What the attempt took so far.
+    began, published
+        When the attempt began, and when its output was put in place, start and end: seconds of
+        `time.perf_counter`.
+    ended
+        The job's record, once it has ended in this attempt.
     """
 
     def __init__(self, job: JobRecord) -> None:
@@ -40,8 +52,18 @@ class LiveJob:
         self.lease: BatchLease | None = None
         self.rows_per_second: float | None = None
         self.bytes_per_second: float | None = None
+        self.checkpoint = job.last_checkpoint
+        self.work = Tally()
+        self.began = time.perf_counter()
+        self.published: tuple[float, float] | None = None
+        self.ended: JobRecord | None = None
         self._earlier_pauses_s = job.paused_s
         self._earlier_pauses = job.pause_count
+
+    def take_checkpoint(self, checkpoint: Checkpoint, tally: Tally) -> None:
+        """Note a checkpoint, and what was done since the one before."""
+        self.checkpoint = checkpoint
+        self.work.add(tally)
 
     @property
     def paused(self) -> bool:
@@ -73,15 +95,13 @@ class AttemptClock:
         """Seconds of all attempts so far, pauses included."""
         return self._earlier_s + time.perf_counter() - self._started
 
-    def measure(self, live: LiveJob, *, rows: int, bytes_done: int) -> int:
-        """Update the moving rates with the rows and bytes since the last call; give those rows."""
+    def measure(self, live: LiveJob, *, rows: int, bytes_done: int) -> None:
+        """Update the moving rates with the rows and bytes since the last call."""
         now = time.perf_counter()
         elapsed = max(now - self._last, 1e-6)
-        new_rows = rows - self._rows
-        live.rows_per_second = _moving(live.rows_per_second, new_rows / elapsed)
+        live.rows_per_second = _moving(live.rows_per_second, (rows - self._rows) / elapsed)
         live.bytes_per_second = _moving(live.bytes_per_second, (bytes_done - self._bytes) / elapsed)
         self._last, self._rows, self._bytes = now, rows, bytes_done
-        return new_rows
 
 
 def _moving(before: float | None, newest: float) -> float:

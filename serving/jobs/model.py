@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from embup_core.batch import BatchSpec
+from embup_core.batch import BatchSpec, Checkpoint
 
 RequestStatus = Literal["COMPLETED", "IN PROGRESS", "FAILED"]
 OnBadRow = Literal["fail", "nan"]
@@ -123,6 +123,11 @@ class JobRecord(msgspec.Struct, frozen=True):
         return JobRequest(
             self.input_filepath, self.output_filepath, self.on_bad_row, self.overwrite, self.max_bad_rows
         )
+
+    @property
+    def last_checkpoint(self) -> Checkpoint | None:
+        """The last one that is durable; None before the first."""
+        return None if self.checkpoint is None else msgspec.json.decode(self.checkpoint, type=Checkpoint)
 
 
 class Progress(msgspec.Struct, frozen=True):

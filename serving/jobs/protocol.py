@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from embup_core import errors
-from embup_core.batch import Checkpoint
+from embup_core.batch import Checkpoint, Tally
+from embup_core.batch.confinement import Root
 from serving.jobs.model import JobRequest
 
 if TYPE_CHECKING:
@@ -23,21 +24,32 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
 
     Attributes
     ----------
+    batch_request_id
+        For log lines.
     registry, model_version
         Which decoder; kept for the next batch.
     request, checkpoint
         What to do, and where to go on.
-    chunk_rows, helpers, patience_s
+    roots, reserved
+        Beneath which folders its files lie, as in `Confinement`. The worker inherits the roots' descriptors.
+    chunk_rows, helpers, patience_s, replace_parts
         As in `BatchRun`.
+    low_confidence
+        As in `BatchRun`; None for the decoder's own.
     """
 
+    batch_request_id: str
     registry: str
     model_version: str
     request: JobRequest
     checkpoint: Checkpoint | None
+    roots: list[Root]
+    reserved: list[str]
     chunk_rows: int
     helpers: int
     patience_s: float
+    low_confidence: float | None
+    replace_parts: bool
 
 
 class Work(msgspec.Struct, frozen=True, tag="work"):
@@ -81,9 +93,18 @@ class Opened(msgspec.Struct, frozen=True, tag="opened"):
 
 
 class Synced(msgspec.Struct, frozen=True, tag="synced"):
-    """A checkpoint is durable in the files."""
+    """A checkpoint is durable in the files.
+
+    Attributes
+    ----------
+    checkpoint
+        It.
+    tally
+        What was done since the last message that had one.
+    """
 
     checkpoint: Checkpoint
+    tally: Tally
 
 
 class Worked(msgspec.Struct, frozen=True, tag="worked"):
@@ -95,10 +116,13 @@ class Worked(msgspec.Struct, frozen=True, tag="worked"):
         Whether rows are left.
     checkpoint
         What is durable now; None where `Halt` asked for none.
+    tally
+        As in `Synced`.
     """
 
     more: bool
     checkpoint: Checkpoint | None
+    tally: Tally
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
@@ -137,7 +161,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
         known: Mapping[str, Any] = vars(errors)
         found = known.get(self.kind)
         if not self.code or not isinstance(found, type) or not issubclass(found, errors.EmbupError):
-            return UnexpectedError(f"{self.kind}: {self.message}")
+            return UnexpectedError(self.kind, self.message)
         if issubclass(found, errors.BadRowError):
             error: errors.EmbupError = found(self.line or 0, "", remedy=self.remedy, code=self.code)
             error.message = self.message
@@ -149,7 +173,19 @@ Reply = Opened | Synced | Worked | Done | Failed
 
 
 class UnexpectedError(Exception):
-    """An error in the worker that nobody foresaw; its own text is in the service's log."""
+    """An error in the worker that nobody foresaw; its own text is in the service's log.
+
+    Parameters
+    ----------
+    kind
+        Name of its class.
+    message
+        Its text.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
 
 
 _ENCODER = msgspec.json.Encoder()

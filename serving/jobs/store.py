@@ -97,6 +97,10 @@ class JobStore:
         """
         return await self.call(JobTables.by_key, idempotency_key, digest)
 
+    async def is_written(self, output_filepath: str) -> bool:
+        """Whether a live job writes to this output."""
+        return await self.call(JobTables.live_writer, output_filepath) is not None
+
     async def get(self, batch_request_id: str) -> JobRecord:
         """Look one job up.
 

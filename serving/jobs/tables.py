@@ -133,6 +133,10 @@ class JobTables:
         """Give the oldest job that is not finished."""
         return self._one(f"WHERE phase NOT IN ({_FINAL}) ORDER BY sequence LIMIT 1", [])
 
+    def live_writer(self, output_filepath: str) -> JobRecord | None:
+        """Give the job that is not finished and writes to this output."""
+        return self._one(f"WHERE output_filepath = ? AND phase NOT IN ({_FINAL})", [output_filepath])
+
     def counts(self) -> dict[str, int]:
         """Count jobs by phase."""
         found = dict(
@@ -158,9 +162,7 @@ class JobTables:
         with self.transaction() as connection:
             if idempotency_key is not None and (job := self.by_key(idempotency_key, digest)) is not None:
                 return job
-            other = self._one(
-                f"WHERE output_filepath = ? AND phase NOT IN ({_FINAL})", [request.output_filepath]
-            )
+            other = self.live_writer(request.output_filepath)
             if other is not None:
                 raise JobConflictError(
                     f"The batch request {other.batch_request_id} already writes to"

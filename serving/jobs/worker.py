@@ -1,6 +1,6 @@
 """The worker process: does the array work and the files of batches, as the service tells it over a socket.
 
-    python -m serving.jobs.worker SOCKET PARENT
+    python -m serving.jobs.worker SOCKET PARENT LOG_FORMAT LOG_LEVEL
 
 It has no event loop, no database and no say in the gate: the service stops and continues the whole process
 with signals, which it does not notice. It takes only the processor time that nobody else wants, and ends with
@@ -18,12 +18,12 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embup_core.batch import BatchRun
+from embup_core.batch.confinement import Confinement
 from embup_core.batch.helpers import HelperDiedError
 from embup_core.errors import EmbupError
 from embup_core.processes import end_with_parent, yield_to_others
@@ -37,6 +37,37 @@ if TYPE_CHECKING:
     from embup_core.upsampler import Upsampler
 
 RECEIVE_BYTES = 65_536
+
+
+class WorkerLog:
+    """The log, loaded when there is something to say: that takes as long as half of this process's start.
+
+    Parameters
+    ----------
+    log_format, log_level
+        As in the settings.
+    """
+
+    def __init__(self, log_format: str, log_level: str) -> None:
+        self._settings = (log_format, log_level)
+        self._batch: dict[str, str] = {}
+
+    def name_batch(self, batch_request_id: str, model_version: str) -> None:
+        """Say what following lines are about."""
+        self._batch = {"batch_request_id": batch_request_id, "model_version": model_version}
+
+    def error(self, event: str, **more: Any) -> None:
+        """Write a line."""
+        import structlog
+
+        from serving.logs import configure_logging
+
+        configure_logging(*self._settings)
+        structlog.get_logger("embup.serving.jobs.worker").error(event, **self._batch, **more)
+
+    def write_the_end(self, *error: Any) -> None:
+        """Write what ends this process; for `sys.excepthook`."""
+        self.error("the batch worker ends by an error", exc_info=error)
 
 
 class ServiceGoneError(Exception):
@@ -115,10 +146,13 @@ class Worker:
     ----------
     connection
         The socket to the service.
+    log
+        For what nobody foresaw.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, log: WorkerLog) -> None:
         self._connection = connection
+        self._log = log
         self._commands = CommandLines(connection)
         self._upsampler: Upsampler | None = None
         self._run: BatchRun | None = None
@@ -141,8 +175,9 @@ class Worker:
             except (HelperDiedError, ServiceGoneError):
                 raise
             except Exception as error:  # noqa: BLE001 - the service decides what becomes of it
-                if not isinstance(error, EmbupError | OSError):
-                    traceback.print_exc()  # into the service's log
+                if not isinstance(error, EmbupError):
+                    command_name = type(command).__name__
+                    self._log.error("the worker met an error", command=command_name, exc_info=error)
                 answer = protocol.Failed.of(error)
             self._say(answer)
 
@@ -168,9 +203,14 @@ class Worker:
 
     def _open(self, command: protocol.Open) -> protocol.Opened:
         self.close()
+        self._log.name_batch(command.batch_request_id, command.model_version)
         if self._upsampler is None or self._upsampler.version != command.model_version:
             self._upsampler = None  # two need not be in memory
             self._upsampler = Registry(Path(command.registry)).load(command.model_version)
+        low_confidence = command.low_confidence
+        if low_confidence is None:
+            low_confidence = self._upsampler.low_confidence or 0.0
+        confinement = Confinement([Path(folder) for folder in command.reserved], command.roots)
         self._run = BatchRun(
             command.request.spec(),
             self._upsampler,
@@ -178,6 +218,9 @@ class Worker:
             chunk_rows=command.chunk_rows,
             helpers=command.helpers,
             patience_s=command.patience_s,
+            low_confidence=low_confidence,
+            open_folder=confinement.open_folder,
+            replace_parts=command.replace_parts,
         )
         return protocol.Opened(self._run.rows, self._run.bytes_total)
 
@@ -190,7 +233,7 @@ class Worker:
             while more and halted is None:
                 more = run.step()
                 if syncing is not None and syncing.ended:
-                    self._say(protocol.Synced(syncing.result()))
+                    self._say(protocol.Synced(syncing.result(), run.take_tally()))
                     syncing = None
                 if syncing is None and time.monotonic() >= due:
                     syncing = BackgroundSync(run)
@@ -199,9 +242,9 @@ class Worker:
         finally:
             last = None if syncing is None else syncing.result()
         if last is not None:
-            self._say(protocol.Synced(last))
+            self._say(protocol.Synced(last, run.take_tally()))
         checkpoint = run.sync() if halted is None or halted.sync else None
-        return protocol.Worked(more, checkpoint)
+        return protocol.Worked(more, checkpoint, run.take_tally())
 
     def _halted(self) -> protocol.Halt | None:
         """Look whether the service wants the work to stop; it sends nothing else meanwhile."""
@@ -224,6 +267,8 @@ class Worker:
 def main() -> None:
     """Serve the socket that is the first argument, as a child of the process that is the second."""
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    log = WorkerLog(*sys.argv[3:])
+    sys.excepthook = log.write_the_end
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a stop of everything is the service's to carry out
     end_with_parent(parent)
@@ -231,12 +276,12 @@ def main() -> None:
     limit_math_threads()
     connection = socket.socket(fileno=descriptor)
     os.register_at_fork(after_in_child=connection.close)  # a helper must not keep the service waiting
-    worker = Worker(connection)
+    worker = Worker(connection, log)
     try:
         with suppress(ConnectionError, ServiceGoneError):
             worker.serve()
     except HelperDiedError as error:
-        sys.stderr.write(f"the batch worker ends: {error.message}\n")
+        log.error("the batch worker ends", error=error.message)  # noqa: TRY400 - its place says nothing
         sys.exit(ENDED_WITHOUT_HELPER)
     finally:
         worker.close()

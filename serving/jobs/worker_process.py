@@ -12,10 +12,13 @@ import socket
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from embup_core.processes import ONE_MATH_THREAD
 from serving.jobs import protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # -P: a module of that name in the folder where the service was started is not meant.
 COMMAND: Final = (sys.executable, "-P", "-m", "serving.jobs.worker")
@@ -42,16 +45,24 @@ class WorkerProcess:
         self._ended = False
 
     @classmethod
-    async def start(cls) -> WorkerProcess:
-        """Start a worker, from the main thread: the kernel ends it when the thread that started it ends."""
+    async def start(cls, log_format: str, log_level: str, descriptors: Sequence[int] = ()) -> WorkerProcess:
+        """Start a worker, from the main thread: the kernel ends it when the thread that started it ends.
+
+        Parameters
+        ----------
+        log_format, log_level
+            As in the settings.
+        descriptors
+            What it inherits, under the same numbers.
+        """
         ours, theirs = socket.socketpair()
         with theirs, ExitStack() as undone:
             undone.callback(ours.close)
             # Not through the event loop, which would be woken by each stop of the child.
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - returns when the child is there; our own words
-                [*COMMAND, str(theirs.fileno()), str(os.getpid())],
+                [*COMMAND, str(theirs.fileno()), str(os.getpid()), log_format, log_level],
                 env=os.environ | ONE_MATH_THREAD,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *descriptors],
                 process_group=0,
                 stdin=subprocess.DEVNULL,
             )
