@@ -53,6 +53,7 @@ class Service:
             "data": self.data,
             "batch_roots": self.data,
             "port": 0,
+            "model_poll_s": 0,  # tests that watch for newer decoders say so
         } | self.settings
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -140,6 +141,12 @@ def read_output(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 @pytest.fixture(scope="session")
+def service_class() -> type[Service]:
+    """For services that live as long as a module's tests."""
+    return Service
+
+
+@pytest.fixture(scope="session")
 def shared_service(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for all tests that leave it as it was, but for a batch more."""
     service = Service(registry.root, tmp_path_factory.mktemp("service"))
@@ -173,6 +180,7 @@ def problem_of(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert found["type"].startswith("/problems/")
     assert found["title"]
     assert found["detail"]
+    assert found["request_id"] == answer.headers["x-request-id"]
     assert "Traceback" not in answer.text
     assert ".py" not in answer.text
     return found

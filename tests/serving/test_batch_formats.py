@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from embup_core.batch.confinement import Confinement
+from embup_core.errors import InputFileError
+from serving.jobs import checking
+from serving.jobs.model import JobRequest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 COUNT = 300
 BAD = 417 % COUNT
@@ -123,3 +129,47 @@ def test_a_truncated_input_fails_its_batch_with_a_code(shared_service: Any, rows
     assert (final["status"], final["error"]["code"]) == ("FAILED", "input_unusable")
     assert "is cut off: its gzip data end in the middle" in final["error"]["detail"]
     assert not list(shared_service.data.glob("truncated.out.*"))
+
+
+# One list of 150,000,000 zeros, which Arrow would need 2 GB for; making it takes as much.
+BOMB = base64.b64decode(
+    "UEFSMRUEFQgVGkwVAhUAEgAAKLUv/SAEIQAAAAAAABUAFToVTCwVgMaGjwEVEBUGFQYcGAQAAAAAGAQAAACAFgAoBAAAAAAY"
+    "BAAAAIAREQAAACi1L/0gHekAAAgAAAAD/vDFho8BAQYAAACAxoaPAQMBgMaGjwEAFQQZTDUAGAZzY2hlbWEVAgA1AhgBehUC"
+    "FQZMPAAAADUEGARsaXN0FQIAFQglAhgHZWxlbWVudAAWAhkcGRwmABwVCBk1AAYQGTgBegRsaXN0B2VsZW1lbnQVDBaAxoaP"
+    "ARbEARboASY+JggcGAQAAAAAGAQAAACAFgAoBAAAAAAYBAAAAIAREQAZLBUEFQAVAgAVABUQFQIAPCkmAv7Fho8BGUYAAACA"
+    "xoaPAQAAABbEARYCJggW6AEAKCBwYXJxdWV0LWNwcC1hcnJvdyB2ZXJzaW9uIDI2LjAuMRkcHAAAAOIAAABQQVIx"
+)
+
+
+def peak_bytes(service: Any) -> int:
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is bounded on Linux")
+def test_a_small_parquet_file_that_stands_for_gigabytes_does_not_fill_the_service(
+    serve: Callable[..., Any], rows: Callable[..., Any], check: Callable[..., dict[str, Any]]
+) -> None:
+    service = serve()
+    (service.data / "bomb.parquet").write_bytes(BOMB)
+    before = peak_bytes(service)
+    wanted = {"input_filepath": "bomb.parquet", "output_filepath": "bomb.out.txt", "on_bad_row": "nan"}
+    problem = check(service.http.post("/v1/batches", json=wanted), 422)
+    assert problem["type"] == "/problems/bad-input", problem
+    assert peak_bytes(service) - before < 100 << 20
+    write_parquet(service.data / "good.parquet", rows(10))
+    service.submit("good.parquet", "good.txt")
+
+
+def test_a_gzip_head_without_an_end_is_given_up(
+    shared_service: Any, upsampler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name alone takes Python some microseconds a byte, and holds up whoever reads it."""
+    path = shared_service.data / "endless.gz"
+    path.write_bytes(b"\x1f\x8b\x08\x08" + bytes(5) + b"\x03" + b"a" * 5_000_000)
+    monkeypatch.setattr(checking, "DEADLINE_S", 1.5)
+    confinement = Confinement([])
+    confinement.open([shared_service.data])
+    with pytest.raises(InputFileError, match="more memory or time"):
+        checking.check_job(JobRequest(str(path), str(path.with_suffix(".txt"))), upsampler, confinement)
+    confinement.close()

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from embup_core.batch.confinement import Confinement
 from embup_core.errors import OutputError
-from serving import batches
+from serving.jobs.checking import check_job
 from serving.jobs.model import JobRequest
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def test_what_can_be_known_at_once_is_refused_at_once(
     good = str(shared_service.write_input("good.txt", 2))
     out = str(data / "refused.out.txt")
     (data / "empty.txt").write_text("")
+    (data / "sub").mkdir()
     (data / "exists.txt").write_text("old")
     (data / "outside").symlink_to(tmp_path)
     (tmp_path / "in.txt").write_text(ROW)
@@ -154,7 +156,8 @@ def test_what_can_be_known_at_once_is_refused_at_once(
     cases: list[tuple[dict[str, Any], str]] = [
         ({"input_filepath": str(data / "missing.txt"), "output_filepath": out}, "does not exist"),
         ({"input_filepath": str(data / "empty.txt"), "output_filepath": out}, "empty"),
-        ({"input_filepath": str(data), "output_filepath": out}, "not a regular file"),
+        ({"input_filepath": str(data), "output_filepath": out}, "found that of a folder"),
+        ({"input_filepath": str(data / "sub"), "output_filepath": out}, "not a regular file"),
         ({"input_filepath": str(data / "pipe"), "output_filepath": out}, "not a regular file"),
         ({"input_filepath": good, "output_filepath": str(data / "exists.txt")}, "exists"),
         ({"input_filepath": good, "output_filepath": good, "overwrite": True}, "input itself"),
@@ -197,7 +200,8 @@ def test_no_batch_overwrites_the_service_s_own_state(
     for output in (target, str(shared_service.data / target)):
         answer = refused(shared_service, input_filepath=good, output_filepath=output, overwrite=True)
         problem = check(answer, 422)
-        assert "holds the service's own state" in problem["detail"]
+        said = "leads over a link" if target.startswith("link") else "holds the service's own state"
+        assert said in problem["detail"]
         assert "Use another path under" in problem["remedy"]
 
 
@@ -210,7 +214,7 @@ def test_a_registry_outside_the_data_folder_is_the_service_s_own_too(
     for target in ("LATEST", f"{registry.latest_version()}/manifest.json"):
         output = str(registry.root / target)
         answer = refused(service, input_filepath=good, output_filepath=output, overwrite=True)
-        assert f"lies in {registry.root}, which holds" in check(answer, 422)["detail"]
+        assert "holds the service's own state" in check(answer, 422)["detail"]
 
 
 def test_the_space_that_is_asked_for_is_that_of_the_decoder_s_rows(
@@ -218,10 +222,13 @@ def test_the_space_that_is_asked_for_is_that_of_the_decoder_s_rows(
 ) -> None:
     (tmp_path / "in.txt").write_text(ROW)
     wanted = JobRequest(str(tmp_path / "in.txt"), str(tmp_path / "out.txt"))
-    assert batches._checked(wanted, upsampler) == len(ROW)
+    confinement = Confinement([])
+    confinement.open([tmp_path])
+    assert check_job(wanted, upsampler, confinement) == len(ROW)
     monkeypatch.setattr(type(upsampler), "output_dims", 10**14)
     with pytest.raises(OutputError, match=r"takes about 1\d+\.\d\d GB"):
-        batches._checked(wanted, upsampler)
+        check_job(wanted, upsampler, confinement)
+    confinement.close()
 
 
 def test_malformed_batch_requests_are_refused(
@@ -247,14 +254,34 @@ def test_a_folder_that_takes_no_files_is_refused(
     assert "not writable" in problem["detail"] or "0.00 GB are free" in problem["detail"]
 
 
-def test_an_output_that_cannot_grow_fails_the_batch_and_leaves_nothing(serve: Callable[..., Any]) -> None:
-    """A part file's name that is taken is only met when the batch starts."""
+@pytest.mark.parametrize("name", ["own.txt.part", "own.txt.errors.jsonl.part"])
+def test_a_client_s_own_file_under_a_name_the_batch_needs_is_kept(
+    shared_service: Any, check: Callable[..., dict[str, Any]], name: str
+) -> None:
+    """Not even with leave to overwrite, which is about the output."""
+    good = str(shared_service.write_input("good.txt", 2))
+    own = shared_service.data / name
+    own.write_text("precious")
+    body = {"input_filepath": good, "output_filepath": "own.txt", "on_bad_row": "nan", "overwrite": True}
+    problem = check(refused(shared_service, **body), 422)
+    assert f"{name} exists: it is a file of somebody's own" in problem["detail"]
+    assert own.read_text() == "precious"
+    own.unlink()
+    assert (
+        shared_service.final(shared_service.submit(good, "own.txt", overwrite=True))["phase"] == "COMPLETED"
+    )
+
+
+def test_a_file_that_takes_a_part_s_name_before_its_batch_starts_is_kept(serve: Callable[..., Any]) -> None:
     service = serve()
-    (service.data / "out.txt.part").mkdir()
+    long = service.submit(service.write_input("long.txt", 20_000), service.data / "long.out.txt")
     job = service.submit(service.write_input("in.txt", 2), service.data / "out.txt")
+    (service.data / "out.txt.part").write_text("precious")
+    service.http.post(f"/v1/batches/{long}/cancel")
     final = service.final(job)
     assert (final["status"], final["num_records_processed"]) == ("FAILED", 0)
-    assert "out.txt.part" in final["error"]["detail"]
+    assert "out.txt.part exists" in final["error"]["detail"]
+    assert (service.data / "out.txt.part").read_text() == "precious"
     assert not (service.data / "out.txt").exists()
 
 
@@ -319,7 +346,7 @@ def test_a_stream_of_events_ends_with_the_final_status(shared_service: Any) -> N
             if line.startswith("data: "):
                 seen.append(json.loads(line[6:]))
             else:
-                assert line in {"", "event: status"}
+                assert line in {"", "event: status", ": still here"}
     assert seen[-1] == shared_service.status(job)
     assert seen[-1]["status"] == "COMPLETED"
     done = [status["num_records_processed"] for status in seen]

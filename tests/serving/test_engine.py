@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -21,7 +22,6 @@ from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from embup_core.registry import Registry
 
@@ -117,7 +117,7 @@ def broken(*args):
     global calls
     calls += 1
     if calls == 3:
-        raise ZeroDivisionError("of all things")
+        raise ZeroDivisionError("of all things, /usr/lib/x")
     return answer(*args)
 Upsampler.upsample = broken
 """
@@ -128,7 +128,8 @@ Upsampler.upsample = broken
         following = await submit(services, source, tmp_path / "following.txt")
         job = await final(services, poisoned)
         assert (job.phase, job.attempts, job.error_code) == ("FAILED", 1, "internal")
-        assert "ZeroDivisionError: of all things" in (job.error or "")
+        assert "ZeroDivisionError" in (job.error or "")
+        assert "/usr/lib" not in f"{job.error} {job.error_remedy}", "clients read it"
         assert job.error_remedy
         assert (await final(services, following)).phase == "COMPLETED"
 
@@ -202,6 +203,8 @@ def test_a_decoder_that_is_gone_fails_the_job_that_started_with_it(
         job = await final(services, job.batch_request_id)
         assert job.phase == "FAILED"
         assert f"The decoder {gone}, with which this job started, cannot be loaded" in (job.error or "")
+        assert f"{decoders}" not in f"{job.error} {job.error_remedy}", "clients read it"
+        assert "<registry>" in (job.error or "")
 
     run(decoders, tmp_path / "data", stop_in_the_middle)
     gone = registry.latest_version()
@@ -249,17 +252,17 @@ def stuck(changed_worker: Callable[[str], None]) -> Callable[[Path], None]:
     def stick(stuck: Path) -> None:
         changed_worker(
             f"""
-import errno
-from pathlib import Path
+import errno, os
 def refuse(name):
-    change = getattr(Path, name)
+    change = getattr(os, name)
     def refusing(path, *args, **options):
-        if path == Path({str(stuck)!r}):
+        folder = options.get("dir_fd", options.get("src_dir_fd"))
+        if folder is not None and f"{{os.readlink(f'/proc/self/fd/{{folder}}')}}/{{path}}" == {str(stuck)!r}:
             raise OSError(errno.EROFS, "Read-only file system")
         return change(path, *args, **options)
-    setattr(Path, name, refusing)
+    setattr(os, name, refusing)
 refuse("unlink")
-refuse("replace")
+refuse("rename")
 """
         )
 
@@ -364,7 +367,7 @@ def test_a_job_cancelled_while_queued_leaves_nothing_in_the_engine(
 def test_a_link_swapped_in_after_submission_leads_nowhere(
     registry: Registry, tmp_path: Path, source: Path, swapped: str
 ) -> None:
-    """The paths are looked at again when the job starts; nothing outside the roots is read or written."""
+    """The paths are resolved again when the job starts; nothing outside the roots is read or written."""
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     for folder in (inside / "in", inside / "out", outside):
         folder.mkdir(parents=True)
@@ -389,13 +392,14 @@ def test_a_link_swapped_in_after_submission_leads_nowhere(
         async with services.running():
             job = await final(services, job_id)
         assert job.phase is Phase.FAILED
-        assert "outside the folders of batch files" in (job.error or "")
+        said = "it is a link" if swapped == "input" else "outside the folders of batch files"
+        assert said in (job.error or "")
 
     asyncio.run(story())
     assert [path.name for path in outside.iterdir()] == ["in.txt"]
 
 
-def test_a_link_to_another_file_under_the_roots_is_noticed_too(
+def test_a_link_to_another_file_under_the_roots_is_not_followed_either(
     registry: Registry, tmp_path: Path, source: Path
 ) -> None:
     (tmp_path / "other.txt").write_text(source.read_text())
@@ -413,7 +417,7 @@ def test_a_link_to_another_file_under_the_roots_is_noticed_too(
         async with services.running():
             job = await final(services, job_id)
         assert job.phase is Phase.FAILED
-        assert "changed by a link after the batch was submitted" in (job.error or "")
+        assert "it is a link, which is not followed here" in (job.error or "")
 
     asyncio.run(story())
     assert not list(tmp_path.glob("out.txt*"))
@@ -422,7 +426,7 @@ def test_a_link_to_another_file_under_the_roots_is_noticed_too(
 def test_a_publication_that_cannot_be_finished_keeps_no_other_job_waiting(
     registry: Registry, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refusing(*_: Any) -> bool:
+    def refusing(*_: Any, **__: Any) -> bool:
         raise OutputError("out.txt cannot be written: Input/output error.")
 
     async def story() -> None:
@@ -448,3 +452,36 @@ def test_a_publication_that_cannot_be_finished_keeps_no_other_job_waiting(
 
     upsampler = registry.load()
     asyncio.run(story())
+
+
+def test_a_worker_that_cannot_be_started_delays_a_job_and_tells_nobody_where_it_lies(
+    registry: Registry, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "RETRY_S", 0.05)
+
+    async def story(services: Services) -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(worker_process, "COMMAND", ("/nowhere/python",))
+            job_id = await submit(services, source, tmp_path / "out.txt")
+            async with asyncio.timeout(60):
+                while services.engine.failure is None:
+                    await asyncio.sleep(0.01)
+            assert "No such file" in services.engine.failure
+            assert "/nowhere" not in services.engine.failure, "shown to everybody by /health/ready"
+        assert (await final(services, job_id)).phase == "COMPLETED"
+
+    run(registry.root, tmp_path / "data", story)
+
+
+def test_what_is_said_of_a_bad_decoder_is_whole_however_short_the_registrys_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "LATEST").write_text("garbage")
+
+    async def story(services: Services) -> None:
+        (refused,) = services.model.refused
+        assert refused.message == "a/LATEST: expected a version, found 'garbage'."
+
+    run(Path("a"), tmp_path / "data", story)

@@ -694,6 +694,8 @@ def test_statistics_tell_who_holds_who_waits_and_how_long_was_what() -> None:
             pauses=2,
             paused_s=seen.paused_s,
             share_granted_s=seen.share_granted_s,
+            realtime_waited_s=0.0,
+            batch_waited_s=0.0,
         )
         assert seen.paused_s == pytest.approx(SLOT_S / 0.2 + 0.01)
         assert seen.share_granted_s == pytest.approx(SLOT_S)
@@ -701,6 +703,7 @@ def test_statistics_tell_who_holds_who_waits_and_how_long_was_what() -> None:
         await scene.settle()
         seen = scene.gate.statistics()
         assert (seen.batch_granted, seen.pauses, seen.batch_frozen) == (2, 3, False)
+        assert seen.batch_waited_s == pytest.approx(1.0 + SLOT_S / 0.2 + SLOT_S + 0.01)
         assert seen.paused_s == pytest.approx(SLOT_S / 0.2 + 0.01), "pauses of batches that ended still count"
 
     play(story)

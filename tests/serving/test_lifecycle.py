@@ -36,7 +36,8 @@ ROWS = 6_000
 MANY_ROWS = 5 * ROWS
 """Enough that a batch is not through before a test that saw it move has done its next step."""
 HALF_A_REQUEST = (
-    b"POST /v1/upsample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    b"POST /v1/upsample HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
 )
 
 
@@ -84,9 +85,11 @@ def test_a_stop_waits_for_requests_and_for_a_checkpoint_and_the_next_start_goes_
     service.until(lambda: part.exists() and part.stat().st_size > 0)
     rows = np.ones((256, 32)).tolist()
     answers: list[int] = []
+    seen_in_flight = threading.Event()
 
     def ask() -> None:
-        answers.append(service.http.post("/v1/upsample", json={"embeddings": rows}).status_code)
+        while not seen_in_flight.is_set():
+            answers.append(service.http.post("/v1/upsample", json={"embeddings": rows}).status_code)
 
     asking = [threading.Thread(target=ask) for _ in range(3)]
     events = threading.Thread(target=lambda: service.http.get(f"/v1/batches/{job}/events"))
@@ -94,12 +97,17 @@ def test_a_stop_waits_for_requests_and_for_a_checkpoint_and_the_next_start_goes_
     for thread in asking:
         thread.start()
     service.until(lambda: b"embup_gate_realtime_holding 0.0" not in service.http.get("/metrics").content)
+    seen_in_flight.set()
     started = time.monotonic()
     assert service.end(signal.SIGTERM) == 0
     assert time.monotonic() - started < 10
     for thread in (*asking, events):
         thread.join()
-    assert answers == [200, 200, 200]
+    assert len(answers) >= 3
+    assert set(answers) == {200}
+    *_, last = service.log.read_text().splitlines()
+    assert "stopped" in last, "a log that ends otherwise tells of a crash"
+    assert "job" not in last
     service.start()
     status = service.status(job)
     assert status["num_records_processed"] > 0, "the stop made what was done durable"
@@ -356,7 +364,8 @@ def test_a_bad_pointer_at_the_start_stops_no_service(
     assert service.http.get("/health/live").status_code == 200
     problem = check(service.http.get("/health/ready"), 503)
     assert problem["type"] == "/problems/invalid-decoder"
-    assert str(decoders.root / "LATEST") in problem["detail"]
+    assert problem["detail"].startswith("LATEST")
+    assert str(decoders.root) not in problem["detail"]
     assert "embup_model_reload_failures_total 1.0" in service.http.get("/metrics").text
     version = publish_another(decoders, 0)
     assert service.http.post("/v1/models/reload").status_code == 200
@@ -515,7 +524,7 @@ def test_a_pause_is_seen_by_who_asks_the_history(serve: Callable[..., Any]) -> N
     assert service.final(job)["phase"] == "CANCELLED"
 
 
-@pytest.mark.parametrize("stuck", ["worker", "helper"])
+@pytest.mark.parametrize("stuck", [pytest.param("worker", marks=pytest.mark.slow), "helper"])
 def test_a_process_that_hangs_holds_up_neither_a_cancellation_nor_a_stop(
     serve: Callable[..., Any], stuck: str
 ) -> None:

@@ -69,8 +69,10 @@ BAD_BODIES: list[tuple[str, bytes, int, str]] = [
     ("no body", b"", 400, "expected JSON, found nothing"),
     ("cut off", b'{"embedding": [1, 2', 400, "truncated"),
     ("not JSON", b"embedding=1", 400, "malformed"),
-    ("not UTF-8", b'{"embedding": "\xff"}', 400, "UTF-8"),
-    ("deeply nested", b"[" * 100_000, 400, "too deeply"),
+    ("not UTF-8", b'{"\xff": 1}', 400, "UTF-8"),
+    ("nested as a whole", b"[" * 100_000, 400, "Expected `object`, got `array`"),
+    ("nested in a row", b'{"embedding": ' + b"[" * 100_000, 400, "Expected `float`, got `array`"),
+    ("nested in an unknown field", b'{"x": ' + b'{"x":' * 100_000, 400, "unknown field `x`"),
     ("a list", b"[1, 2]", 400, "Expected `object`, got `array`"),
     ("31 numbers", f'{{"embedding": {GOOD[1:]}}}'.encode(), 400, "expected 32 numbers, found 31"),
     ("33 numbers", f'{{"embedding": {[*GOOD, 0.1]}}}'.encode(), 400, "expected 32 numbers, found 33"),
@@ -81,6 +83,7 @@ BAD_BODIES: list[tuple[str, bytes, int, str]] = [
     ("both fields", f'{{"embedding": {GOOD}, "embeddings": [{GOOD}]}}'.encode(), 400, "found both"),
     ("an unknown field", b'{"embeding": [1]}', 400, "unknown field `embeding`"),
     ("text in a number", f'{{"embedding": ["x", {str(GOOD[1:])[1:]}}}'.encode(), 400, "Expected `float`"),
+    ("a number as text", f'{{"embedding": ["0.1", {str(GOOD[1:])[1:]}}}'.encode(), 400, "got `str`"),
     ("a null", f'{{"embedding": [null, {str(GOOD[1:])[1:]}}}'.encode(), 400, "Expected `float`"),
     ("a boolean", f'{{"embedding": [true, {str(GOOD[1:])[1:]}}}'.encode(), 400, "Expected `float`"),
     ("NaN", f'{{"embedding": [NaN, {str(GOOD[1:])[1:]}}}'.encode(), 400, "malformed"),
@@ -102,6 +105,28 @@ def test_bad_bodies_are_refused_with_a_reason(
     assert problem["remedy"]
 
 
+@pytest.mark.parametrize("accept", ["application/json", "application/octet-stream"])
+def test_rows_that_are_not_unit_are_made_so_and_counted(
+    shared_service: Any, rows: Callable[..., Any], accept: str
+) -> None:
+    """Only a row's direction counts; a header says how many had another length than 1."""
+    z = rows(3)
+
+    def post(**body: Any) -> Any:
+        return shared_service.http.post(PATH, json=body, headers={"Accept": accept})
+
+    unit = post(embeddings=z.tolist())
+    assert "embup-normalised" not in unit.headers
+    longer = post(embeddings=(z * [[1.0005], [2.0], [1e-3]]).tolist())
+    assert longer.headers["embup-normalised"] == "2"
+    if accept == "application/json":
+        found, expected = (np.array(answer.json()["embeddings"]) for answer in (longer, unit))
+    else:
+        found, expected = (np.frombuffer(answer.content, "<f4") for answer in (longer, unit))
+    assert np.abs(found - expected).max() < 1e-6
+    assert post(embedding=(z[0] * 3).tolist()).headers["embup-normalised"] == "1"
+
+
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", None])
 def test_a_body_that_does_not_say_it_is_json_is_refused(
     shared_service: Any, check: Callable[..., dict[str, Any]], media_type: str | None
@@ -118,7 +143,7 @@ def test_a_stalled_client_is_told_and_does_not_hold_the_batch(serve: Callable[..
     service = serve(realtime_deadline_s=2)
     with socket.create_connection(("127.0.0.1", service.port)) as stalled:
         stalled.sendall(
-            b"POST /v1/upsample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"POST /v1/upsample HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             b'Content-Length: 100\r\n\r\n{"embedding'
         )
         job = service.submit(service.write_input("in.txt", 50), service.data / "out.txt")
@@ -135,8 +160,19 @@ def test_an_idle_connection_holds_nothing(serve: Callable[..., Any]) -> None:
     service = serve()
     with socket.create_connection(("127.0.0.1", service.port)) as idle:
         idle.sendall(
-            b"POST /v1/upsample HTTP/1.1\r\nHost: x\r\n"
+            b"POST /v1/upsample HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n"
         )
         job = service.submit(service.write_input("in.txt", 50), service.data / "out.txt")
         assert service.final(job)["pause_count"] == 0
+
+
+def test_more_rows_than_the_setting_allows_are_refused_with_its_number(
+    serve: Callable[..., Any], rows: Callable[..., Any], check: Callable[..., Any]
+) -> None:
+    service = serve(max_realtime_rows=2)
+    post = service.http.post
+    assert post("/v1/upsample", json={"embeddings": rows(2).tolist()}).status_code == 200
+    problem = check(post("/v1/upsample", json={"embeddings": rows(3).tolist()}), 400)
+    assert "1 to 2 rows, found 3" in problem["detail"]
+    assert "1 to 2 rows" in problem["remedy"]

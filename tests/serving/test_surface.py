@@ -57,6 +57,17 @@ def test_unknown_addresses_and_methods_are_problems(shared_service: Any, check: 
     check(http.get("/v1/upsample"), 405)
 
 
+@pytest.mark.parametrize("path", ["/", "/health/live", "/health/ready", "/v1/models", "/metrics"])
+def test_head_is_get_without_the_body(shared_service: Any, path: str) -> None:
+    whole, head = shared_service.http.get(path), shared_service.http.head(path)
+    assert (head.status_code, head.headers["content-type"]) == (200, whole.headers["content-type"])
+    assert not head.content
+    counted = f'embup_http_requests_total{{method="HEAD",path="{path}",status_code="200"}} 1.0'
+    assert counted in shared_service.http.get("/metrics").text
+    assert "HEAD" in shared_service.http.options(path).headers["allow"]
+    assert shared_service.http.head("/nowhere").status_code == 404
+
+
 def test_openapi_describes_every_request_with_examples(shared_service: Any) -> None:
     described = shared_service.http.get("/docs/openapi.json").json()
     assert described["openapi"].startswith("3.1")
@@ -67,7 +78,7 @@ def test_openapi_describes_every_request_with_examples(shared_service: Any) -> N
     }
     assert set(operations) == {
         "upsample", "submitBatch", "listBatches", "getBatch", "cancelBatch", "followBatch",
-        "listModels", "reloadModel", "live", "ready",
+        "listModels", "reloadModel", "promoteModel", "rollBackModel", "live", "ready",
     }  # fmt: skip
     for name, operation in operations.items():
         assert operation["summary"], name
@@ -97,6 +108,8 @@ ANSWERS = {
     "cancelBatch": BatchStatus,
     "listModels": ModelList,
     "reloadModel": ReloadAnswer,
+    "promoteModel": ReloadAnswer,
+    "rollBackModel": ReloadAnswer,
     "live": Alive,
     "ready": Ready,
 }
