@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import uvloop
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 HEAD_END = b"\r\n\r\n"
 RECEIVE_BYTES = 1 << 16
@@ -25,10 +25,10 @@ class Answered(NamedTuple):
     latency_ms: float
 
 
-def _request_bytes(method: str, path: str, content: bytes) -> bytes:
+def _request_bytes(method: str, path: str, content: bytes, accept: str = "*/*") -> bytes:
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(content)}\r\n\r\n"
+        f"Accept: {accept}\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content
 
@@ -107,11 +107,24 @@ class OpenLoop:
         On the loopback.
     path
         What is asked.
+    accept
+        Media type asked for.
+    on_answer
+        Gets the request's body, the answer's head and its body, of each answer that came.
     """
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(
+        self,
+        port: int,
+        path: str,
+        *,
+        accept: str = "*/*",
+        on_answer: Callable[[bytes, bytes, bytes], None] = lambda *_: None,
+    ) -> None:
         self._port = port
         self._path = path
+        self._accept = accept
+        self._on_answer = on_answer
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
@@ -132,11 +145,12 @@ class OpenLoop:
 
         async def one(body: bytes) -> None:
             started = time.monotonic()
-            status, answer = await self._request(body)
+            status, head, answer = await self._request(body)
             latency_ms = (time.monotonic() - started) * 1e3
             if status != 200:
                 raise SystemExit(f"error: POST {self._path}: {status} {answer.decode()}")
             answered.append(Answered(started, latency_ms))
+            self._on_answer(body, head, answer)
 
         async with asyncio.TaskGroup() as tasks:
             due = start = time.monotonic()
@@ -146,13 +160,13 @@ class OpenLoop:
                 tasks.create_task(one(draw.choice(bodies)))
         return answered
 
-    async def _request(self, content: bytes) -> tuple[int, bytes]:
+    async def _request(self, content: bytes) -> tuple[int, bytes, bytes]:
         reader, writer = await self._connection()
-        writer.write(_request_bytes("POST", self._path, content))
+        writer.write(_request_bytes("POST", self._path, content, self._accept))
         head = await reader.readuntil(HEAD_END)
         answer = await reader.readexactly(_content_length(head))
         self._idle.append((reader, writer))
-        return int(head[9:12]), answer
+        return int(head[9:12]), head, answer
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while self._idle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from embup_core.sources import load_projected, resolve_source
 from embup_core.text import format_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -52,10 +53,11 @@ def registry_and_rows(
 
 
 def _publish(registry: Path, projected: NDArray[np.float32], cosines: Path) -> None:
-    from embup_core.artifact import Provenance, golden_inputs
+    from embup_core.artifact import Provenance
     from embup_core.coordinates import recover_coordinates
     from embup_core.cosine_matrix import CosineMatrix
     from embup_core.decoders import DECODERS
+    from embup_core.golden import golden_inputs
     from embup_core.registry import Registry
 
     decoder = DECODERS["kriging"]().fit(projected, recover_coordinates(CosineMatrix.open(cosines)))
@@ -84,7 +86,12 @@ def write_input(path: Path, rows: NDArray[np.float32], count: int) -> None:
 
 @contextmanager
 def serving_process(
-    registry: Path, folder: Path, *, open_gate: bool = False, pauses: Path | None = None
+    registry: Path,
+    folder: Path,
+    *,
+    open_gate: bool = False,
+    pauses: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Run the service in a process of its own; give it and its port, once it answers.
 
@@ -98,7 +105,7 @@ def serving_process(
     ]  # fmt: skip
     if pauses is not None:
         command += ["--pauses", pauses]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, env=os.environ | dict(environment or {}))
     try:
         deadline = time.monotonic() + START_S
         while not port_file.exists():

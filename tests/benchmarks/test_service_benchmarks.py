@@ -72,6 +72,15 @@ def test_requests_are_measured_alone_and_beside_batches_and_drawn(registry: Path
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_metrics_and_traces_are_measured_against_none(registry: Path) -> None:
+    *lines, figure = lines_of("observability", "--registry", registry, "--rounds", "2", "--requests", "20")
+    kinds = [line.split("|")[1].strip() for line in lines[-4:]]
+    assert kinds == ["off", "off, again", "metrics", "metrics and traces"]
+    percent = r"[-+][\d.]+ %"
+    found = [f"{kind} {percent}" for kind in kinds[1:]]
+    assert re.fullmatch(rf"observability: p50 .*: {', '.join(found)}", figure)
+
+
 def test_memory_is_measured_over_a_long_batch(registry: Path, tmp_path: Path) -> None:
     *lines, figure = lines_of("memory", "--registry", registry, "--rows", "12000", "--folder", tmp_path)
     assert number_before("MB", next(line for line in lines if line.startswith("   12,000 rows"))) > 20
