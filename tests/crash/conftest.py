@@ -7,11 +7,9 @@ database and real files; `EMBUP_CRASH_SCALE` is `small` (the default, a minute i
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections import Counter
@@ -25,13 +23,13 @@ import psutil
 import pytest
 
 from embup_core.batch import BatchRun, BatchSpec, run_to_completion
+from tests.serving.conftest import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from embup_core.registry import Registry
     from embup_core.upsampler import Upsampler
-    from tests.serving.conftest import Service
 
 ROW_BYTES = 1536 * 12
 ENDED_WITHIN_S = 10.0
@@ -47,12 +45,24 @@ class Scale:
     publishes: int
     stops: int
     steps: int
+    hang_ups: int
+    polls: int
+    soak_s: float
     every_fault: bool
 
 
 SCALES = {
     "small": Scale(
-        kills=4, worker_kills=2, submission_kills=8, publishes=3, stops=2, steps=40, every_fault=False
+        kills=4,
+        worker_kills=2,
+        submission_kills=8,
+        publishes=3,
+        stops=2,
+        steps=40,
+        hang_ups=100,
+        polls=300,
+        soak_s=8,
+        every_fault=False,
     ),
     "full": Scale(
         kills=200,
@@ -61,6 +71,9 @@ SCALES = {
         publishes=20,
         stops=100,
         steps=2000,
+        hang_ups=1000,
+        polls=10_000,
+        soak_s=1800,
         every_fault=True,
     ),
 }
@@ -126,29 +139,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def service_class() -> type[Service]:
-    """The service of the serving tests: one way to start it."""
-    place = Path(__file__).parents[1] / "serving" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("serving_conftest", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    found: type[Service] = module.Service
-    return found
-
-
-@pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of all inputs."""
     return tmp_path_factory.mktemp("sources")
 
 
 @pytest.fixture
-def serve(
-    service_class: type[Service], registry: Registry, sources: Path, tmp_path: Path
-) -> Iterator[Callable[..., Service]]:
+def serve(registry: Registry, sources: Path, tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Start a service of its own with outputs in its folder `out`; it and its processes end with the test."""
     started: list[Service] = []
 
@@ -156,7 +153,7 @@ def serve(
         data = data or tmp_path / f"data{len(started)}"
         (data / "out").mkdir(parents=True)
         settings = {"batch_roots": f"{data}{os.pathsep}{sources}", "checkpoint_interval_s": 0.05} | settings
-        service = service_class(decoders or registry.root, data, **settings)
+        service = Service(decoders or registry.root, data, **settings)
         started.append(service)
         return service
 
@@ -228,7 +225,7 @@ class HalfSent:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         head = (
-            "POST /v1/upsample HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            "POST /v1/upsample HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(self.BODY)}\r\n\r\n"
         )
         connection.sendall(head.encode() + self.BODY[:20])

@@ -55,7 +55,7 @@ class Client:
         """Send a request and read its answer; False when the connection is of no more use."""
         received = b""
         head = (
-            "POST /v1/upsample HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            "POST /v1/upsample HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(self.body)}\r\n\r\n"
         ).encode()
         try:

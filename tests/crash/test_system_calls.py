@@ -8,19 +8,21 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from tests.tracing import traced
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     import psutil
 
@@ -35,6 +37,7 @@ CALLS = (
     "fdatasync",
     "fsync",
     "rename",
+    "renameat",
     "renameat2",
     "link",
     "linkat",
@@ -104,36 +107,12 @@ def calls_of(log: Path) -> list[Call]:
     return found
 
 
-def all_traced(pids: Sequence[int]) -> bool:
-    """Whether a tracer holds every thread of these processes."""
-    for pid in pids:
-        for task in Path(f"/proc/{pid}/task").glob("*/status"):
-            try:
-                if "TracerPid:\t0\n" in task.read_text():
-                    return False
-            except OSError:  # a thread that ended meanwhile
-                continue
-    return True
-
-
-@contextmanager
-def attached(service: Service, family: Sequence[psutil.Process], command: list[str]) -> Iterator[None]:
-    """Trace the running service and what is below it; skips where that is forbidden."""
-    pids = [service.process.pid, *(child.pid for child in family)]
-    tracer = subprocess.Popen(
-        [*command, *(part for pid in pids for part in ("-p", str(pid)))], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        while not all_traced(pids):
-            if tracer.poll() is not None:
-                assert tracer.stderr is not None
-                pytest.skip(f"strace cannot attach: {tracer.stderr.read().strip()}")
-            time.sleep(0.005)
-        yield
-    finally:
-        # Not asked to end: it may then wait for threads that a kill took away from it. The kernel detaches.
-        tracer.kill()
-        tracer.communicate()
+def attached(
+    service: Service, family: Sequence[psutil.Process], command: list[str]
+) -> AbstractContextManager[None]:
+    """Trace the running service and what is below it."""
+    # Killed, not asked to end: it may then wait for threads that a kill took away from it.
+    return traced([service.process.pid, *(child.pid for child in family)], command, end=signal.SIGKILL)
 
 
 @pytest.fixture
@@ -190,11 +169,13 @@ def test_what_the_database_says_is_true_of_the_files_before_it_says_so(
         ), f"a checkpoint of {output_bytes} bytes was stored before they were on disk"
         assert any(sync.ended < call.began for sync in folder_syncs), "the part's name was not on disk"
         tally.add("checkpoints checked")
-    rename = next(
-        call
-        for call in calls
-        if call.name in {"rename", "renameat2", "linkat", "link"} and f'"{target}"' in call.text
-    )
+
+    def named(path: Path) -> Call:
+        """The call that gives a file its final name, in the folder that is held."""
+        moves = (call for call in calls if call.name in {"renameat", "renameat2", "linkat"})
+        return next(call for call in moves if f'<{path.parent}>, "{path.name}"' in call.text)
+
+    rename = named(target)
     last, output_bytes = checkpoints[-1]
     assert output_bytes == some.size_bytes
     assert durable(last).ended < rename.began
@@ -204,10 +185,7 @@ def test_what_the_database_says_is_true_of_the_files_before_it_says_so(
     assert not of(target, "write", "pwrite64", "ftruncate"), "nothing is written under the final name"
     completed = next(call for call in said if "COMPLETED" in call.text)
     assert any(rename.ended < sync.began and sync.ended < completed.began for sync in folder_syncs)
-    report_rename = next(
-        call for call in calls if call.name.startswith("rename") and f'"{report}"' in call.text
-    )
-    assert report_rename.ended < rename.began, "who sees the output sees what it says about it"
+    assert named(report).ended < rename.began, "who sees the output sees what it says about it"
     tally.require("checkpoints checked", 2)
 
 
@@ -231,7 +209,7 @@ def test_a_batch_whose_system_call_fails_ends_whole_or_failed_with_the_reason(
             if (story, name) == ("cancel", "pwrite64"):
                 continue  # whether it still writes before it hears of the cancellation is a matter of luck
             # How much a batch writes before a cancellation, and after a kill, differs from time to time.
-            varies = story in {"cancel", "resume"} and name not in {"ftruncate", "rename", "renameat2"}
+            varies = story in {"cancel", "resume"} and name not in {"ftruncate", "renameat", "renameat2"}
             numbers = range(1, 2 if varies else count + 1)
             every += [(story, name, number, fault) for number in numbers for fault in FAULTS]
     few: list[tuple[Story, str, int, Fault]] = [
@@ -240,7 +218,7 @@ def test_a_batch_whose_system_call_fails_ends_whole_or_failed_with_the_reason(
         ("new", "fdatasync", 1, "EIO"),
         ("new", "renameat2", 2, "KILL"),
         ("new", "fsync", 2, "KILL"),
-        ("overwrite", "rename", 1, "EIO"),
+        ("overwrite", "renameat", 1, "EIO"),
     ]
     points = every or few
     tally.require("faults injected", max(len(points), len(few)))
