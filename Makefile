@@ -20,7 +20,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow test-crash lint format types contracts definitions check dev train serve bench clean
+.PHONY: help venv demo test test-slow test-crash test-container lint format types contracts definitions security audit check openapi dev train serve bench clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value …]"
@@ -55,8 +55,15 @@ test-slow: $(STAMP) ## fits of all decoders, on real embeddings too, and the ben
 	@$(BIN)/pytest -m slow $(ARGS)
 
 test-crash: $(STAMP) ## hundreds of kills, faults, full disks, odd files, where `make test` has a few [ARGS="-k name"]
-	@EMBUP_CRASH_SCALE=full $(BIN)/pytest --timeout 7200 tests/crash tests/embup_core/text/test_grammar.py \
-	  $(wildcard tests/embup_core/batch/test_generated_*.py) tests/embup_core/batch/test_long_line.py $(ARGS)
+	@EMBUP_CRASH_SCALE=full EMBUP_MUTATED_ARTIFACTS=20000 EMBUP_UPGRADES=50 EMBUP_SWAP_S=60 \
+	  EMBUP_CONTRACT_CASES=5000 $(BIN)/pytest --timeout 7200 \
+	  tests/crash tests/embup_core/text/test_grammar.py tests/embup_core/test_mutated_artifacts.py \
+	  $(wildcard tests/embup_core/batch/test_generated_*.py) tests/embup_core/batch/test_long_line.py \
+	  tests/serving/test_upgrades.py tests/serving/test_hostile_sql.py tests/serving/test_symlink_swaps.py \
+	  tests/serving/test_contract.py $(ARGS)
+
+test-container: $(STAMP) ## run the steps of the service's image without an engine, and start it; a minute, as root
+	@EMBUP_CONTAINER_TEST=1 $(BIN)/pytest tests/e2e/test_container.py $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -76,7 +83,20 @@ definitions: $(STAMP) ## load the Dagster definitions as Dagster does
 	@home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && \
 	DAGSTER_HOME="$$home" $(BIN)/dagster definitions validate -w workspace.yaml
 
-check: lint types contracts definitions ## all of these checks; tests are `make test`
+security: $(STAMP) ## bandit: patterns that are known to be dangerous
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive embup_core embup_client serving pipelines embup_cli
+
+# Strict, because a package that the service does not know counts as harmless otherwise. It knows no local
+# versions such as +cpu.
+audit: security ## known vulnerabilities of what is installed; needs the network
+	@list=$$(mktemp) && trap 'rm -f "$$list"' EXIT && \
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[^ ]*//; / @ /d' > "$$list" && \
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off --requirement "$$list" $(ARGS)
+
+check: lint types contracts definitions security ## all of these checks; tests are `make test`
+
+openapi: $(STAMP) ## write openapi.json, the service's description, anew
+	@$(BIN)/python -m serving.openapi > openapi.json.new && mv openapi.json.new openapi.json
 
 dev: $(STAMP) ## Dagster UI and the service on one data folder [DAGSTER_PORT=3000 SERVICE_PORT=8000 DATA=data]
 	@echo "Dagster UI  http://127.0.0.1:$(DAGSTER_PORT)"
@@ -103,8 +123,8 @@ train: $(STAMP) ## train and publish into DATA/registry [SOURCE=folder]
 serve: $(STAMP) ## the service alone, on DATA/registry [SERVICE_PORT=8000]
 	@exec $(BIN)/embup serve --registry '$(DATA)/registry' --data '$(DATA)' --port $(SERVICE_PORT) $(ARGS)
 
-bench: $(STAMP) ## measure text, batch, realtime and memory; says how to measure the decoders
-	@for name in text batch realtime memory; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+bench: $(STAMP) ## measure text, batch, realtime, metrics' cost and memory; says how to measure the decoders
+	@for name in text batch realtime observability memory; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 	@echo "On your own data, with --source DIR: python -m benchmarks.decoders, benchmarks.scale, benchmarks.storage"
 
 clean: ## remove .venv, caches and build products; data/ stays

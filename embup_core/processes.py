@@ -44,6 +44,11 @@ def yield_to_others() -> None:
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     os.nice(_NICEST)
+    be_the_first_to_go()
+
+
+def be_the_first_to_go() -> None:
+    """Have the kernel end this process before the service when memory runs out."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
 

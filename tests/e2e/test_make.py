@@ -58,7 +58,11 @@ def test_an_unfit_python_is_refused_with_a_remedy(imitation: str, message: str, 
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
+@pytest.mark.parametrize(
+    "stop",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)],
+    ids=lambda stop: stop.name,
+)
 def test_one_signal_stops_both_servers_of_dev(stop: signal.Signals, tmp_path: Path) -> None:
     ports = _free_ports(2)
     log = tmp_path / "dev.log"

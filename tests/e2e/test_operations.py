@@ -20,8 +20,8 @@ import httpx
 import numpy as np
 import pytest
 
-from embup_cli.client import ServiceClient
 from embup_cli.service_process import service_process
+from embup_client import Client
 from serving.jobs.model import EventKind, Phase
 from serving.jobs.published import EVENTS, JOBS
 
@@ -35,7 +35,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "operations.md"
 WAIT_S = 60.0
 PAUSE_S = 0.5
-FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def place(
     write_inputs(data)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("EMBUP_CHECKPOINT_INTERVAL_S", "0.1")
-        with service(folder) as url, ServiceClient(url) as client:
+        with service(folder) as url, Client(url) as client:
             for name, more in (
                 ("monday", {}),
                 ("tuesday", {}),
@@ -61,14 +60,14 @@ def place(
                 until_final(client, submit(client, data, name, **more))
             with realtime_request(url):
                 paused = submit(client, data, "friday")
-                until(lambda: client.status(paused)["phase"] == "PAUSED")
+                until(lambda: client.batch(paused).phase == "PAUSED")
                 client.cancel(submit(client, data, "saturday"))
                 unfinished = submit(client, data, "sunday")
                 time.sleep(PAUSE_S)  # what is asked for is a pause that lasted
-            until(lambda: client.status(paused)["num_records_processed"] > 0)
-        with service(folder) as url, ServiceClient(url) as client:
+            until(lambda: client.batch(paused).num_records_processed > 0)
+        with service(folder) as url, Client(url) as client:
             until_final(client, paused)
-            until(lambda: client.status(unfinished)["num_records_processed"] > 0)
+            until(lambda: client.batch(unfinished).num_records_processed > 0)
     yield pages.Place(folder, 1)
     shutil.rmtree(data / "batches")
 
@@ -98,12 +97,9 @@ def service(folder: Path) -> Iterator[str]:
         yield url
 
 
-def submit(client: ServiceClient, data: Path, name: str, **more: Any) -> str:
-    paths = {
-        "input_filepath": str(data / "batches" / f"{name}.txt"),
-        "output_filepath": str(data / "batches" / f"{name}.out.txt"),
-    }
-    return client.submit(paths | more)
+def submit(client: Client, data: Path, name: str, **more: Any) -> str:
+    folder = data / "batches"
+    return client.submit_batch(folder / f"{name}.txt", folder / f"{name}.out.txt", **more)
 
 
 def until(ready: Callable[[], bool]) -> None:
@@ -113,8 +109,8 @@ def until(ready: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def until_final(client: ServiceClient, batch: str) -> None:
-    until(lambda: client.status(batch)["phase"] in FINAL)
+def until_final(client: Client, batch: str) -> None:
+    until(lambda: client.batch(batch).is_final)
 
 
 @contextmanager

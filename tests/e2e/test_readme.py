@@ -47,6 +47,12 @@ def test_the_readme_shows_commands_and_gives_a_reason_for_each_block_left_out(pa
     assert all(block.reason for block in blocks if block.reason is not None)
 
 
+def test_the_readme_leads_to_every_page_of_the_docs() -> None:
+    text = PAGE.read_text()
+    missing = [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name})" not in text]
+    assert missing == []
+
+
 PAGE_OF_ITS_OWN = """\
 text
 ```console

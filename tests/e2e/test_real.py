@@ -129,7 +129,7 @@ def test_recovered_coordinates_reproduce_the_cosines(ada: Trained) -> None:
 
 def test_batch_and_realtime_answers_are_equal_and_unit(ada: Trained, tmp_path: Path) -> None:
     from embup_cli.batches import follow
-    from embup_cli.client import ServiceClient
+    from embup_cli.client import connect
     from embup_cli.output import Progress
 
     rows = np.load(ada.source / "projected_train_embs.npy")[:1000:2]
@@ -137,15 +137,15 @@ def test_batch_and_realtime_answers_are_equal_and_unit(ada: Trained, tmp_path: P
     np.savetxt(source, rows, fmt="%.8f", delimiter=",")
     with (
         service_process(registry=ada.registry, data=tmp_path, log=tmp_path / "service.log") as url,
-        ServiceClient(url) as service,
+        connect(url) as service,
     ):
-        identity = service.submit({"input_filepath": str(source), "output_filepath": str(target)})
-        assert follow(service, identity, Progress())["status"] == "COMPLETED"
+        identity = service.submit_batch(source, target)
+        assert follow(service, identity, Progress()).status == "COMPLETED"
         decoded = np.loadtxt(target, delimiter=",")
         assert decoded.shape == (len(rows), 1536)
         np.testing.assert_allclose(np.linalg.norm(decoded, axis=1), 1, rtol=0, atol=1e-6)
         for i in range(0, len(rows), 5):
-            answer = service.upsample([round(float(value), 8) for value in rows[i]])["embedding"]
+            answer = service.upsample([round(float(value), 8) for value in rows[i]]).embedding
             np.testing.assert_allclose(decoded[i], answer, rtol=0, atol=1e-6)
             assert abs(np.linalg.norm(answer) - 1) <= 1e-6
 
