@@ -51,7 +51,7 @@ demo: $(STAMP) ## train, publish, serve, one request, one batch, a report [SOURC
 test: $(STAMP) ## run the tests but the slow ones [ARGS="-k name"]
 	@$(BIN)/pytest -m "not slow" $(ARGS)
 
-test-slow: $(STAMP) ## fits of all decoders, on real embeddings too, and the benchmarks in small [ARGS="-k name"]
+test-slow: $(STAMP) ## all decoders fitted, on real embeddings too; README; benchmarks in small [ARGS="-k name"]
 	@$(BIN)/pytest -m slow $(ARGS)
 
 test-crash: $(STAMP) ## hundreds of kills, faults, full disks, odd files, where `make test` has a few [ARGS="-k name"]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from litestar import Litestar
 
+    from serving.access import ApiKeys
     from serving.gate import BatchLease
     from serving.services import Services
 
@@ -38,9 +39,9 @@ async def noop(body: bytes) -> dict[str, int]:
     return {"bytes": len(body)}
 
 
-def assemble_with_noop(services: Services) -> Litestar:
+def assemble_with_noop(services: Services, keys: ApiKeys | None) -> Litestar:
     """The application, and the request that does nothing."""
-    app = assemble(services)
+    app = assemble(services, keys)
     app.register(noop)
     return app
 

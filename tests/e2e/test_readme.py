@@ -36,6 +36,7 @@ def place(
         yield pages.Place(folder, int(url.rpartition(":")[2]))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_block_of_the_readme_does_what_it_shows(block: Any, place: Any, pages: SimpleNamespace) -> None:
     pages.check(PAGE, block, place)
