@@ -52,7 +52,7 @@ def test_every_answer_is_described_and_none_is_a_fault(serve: Callable[..., Any]
     made = re.search(r"([\d,]+) generated", said.stdout)
     assert made is not None, said.stdout
     assert int(made[1].replace(",", "")) >= CASES, said.stdout
-    print(f"\n{made[0]} requests, all checks passed")
+    sys.stdout.write(f"\n{made[0]} requests, all checks passed\n")
     log = service.log.read_text()
     assert "Traceback" not in log
     assert "request failed" not in log
