@@ -138,6 +138,8 @@ def test_under_mixed_load_memory_and_open_files_stay_where_they_are(
     assert not load.wrong, load.wrong
     slope = float(np.polyfit(seconds, megabytes, 1)[0]) * 600
     half = len(seconds) // 2
+    tally.add("MB held after the warm-up", round(megabytes[0]))
+    tally.add("MB held at most", round(max(megabytes)))
     tally.add("MB held at the end", round(megabytes[-1]))
     tally.add("most open files in the first half", max(descriptors[:half]))
     tally.add("most open files in the second half", max(descriptors[half:]))
