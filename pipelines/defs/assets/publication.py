@@ -12,6 +12,7 @@ from embup_client import (
     EmbupServiceError,
     ForbiddenError,
     InvalidArgumentError,
+    TooManyRequestsError,
     UnauthorizedError,
     UnavailableError,
     UnexpectedAnswerError,
@@ -152,10 +153,10 @@ def _take_up(
         }
     try:
         answered, by_version = service.upsample(np.array(golden["inputs"], np.float32))
-    except (ConnectionFailedError, UnavailableError) as error:
+    except (ConnectionFailedError, TooManyRequestsError, UnavailableError) as error:
         return {
             "running": False,
-            "state": f"The service at {service.url} took up {version} and went away before it answered "
+            "state": f"The service at {service.url} took up {version}, and did not answer its golden inputs "
             f"({error.detail}). {later}",
         }
     difference = float(np.abs(answered - np.array(golden["outputs"], np.float32)).max())
