@@ -157,6 +157,7 @@ class HotModel:
         poll_s
             Seconds between two looks.
         """
+        # One that the disk did not give is tried again at each look.
         while True:
             await asyncio.sleep(poll_s)
             try:
@@ -228,6 +229,8 @@ class HotModel:
         except NoArtifactError as error:
             raise NoArtifactError(NOTHING_PUBLISHED, remedy=PUBLISH_FIRST) from error
         except ArtifactError as error:
+            if _may_pass(error):
+                self._seen = None  # the next look tries again
             self._refuse(None if state is None else state.version, error)
             raise self._for_clients(error) from error
         return self._swap(upsampler, state)
@@ -248,14 +251,16 @@ class HotModel:
     def _refuse(self, version: str | None, error: ArtifactError) -> None:
         shown = self._for_clients(error)
         self.failures += 1
+        earlier = self.failure
         self.failure = LoadFailure(datetime.now(UTC), version, shown.message, shown.remedy)
         self._refused.pop(version, None)
         self._refused[version] = self.failure
         while len(self._refused) > REMEMBERED:
             del self._refused[next(iter(self._refused))]
-        log.warning(
-            "the latest decoder cannot be used", latest=version, in_service=self.version, error=str(error)
-        )
+        if earlier is None or (earlier.version, earlier.message) != (version, shown.message):
+            log.warning(
+                "the latest decoder cannot be used", latest=version, in_service=self.version, error=str(error)
+            )
 
     def _for_clients(self, error: ArtifactError) -> ArtifactError:
         """The same error without the registry's path, which is nobody's business over HTTP."""
@@ -271,3 +276,9 @@ class HotModel:
 
     async def _run(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+
+
+def _may_pass(error: ArtifactError) -> bool:
+    """Whether the disk failed rather than the artifact: no file need change until it is back."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)
