@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -113,6 +115,14 @@ class Load:
         self.stop.wait(dice.uniform(1, 5))
 
 
+def anonymous_mb(pid: int) -> float:
+    """Memory of its own, in MB. Pages of files come and go with what else runs from them on the machine."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = re.search(r"^Anonymous:\s+(\d+) kB", rollup, re.MULTILINE)
+    assert found is not None, rollup
+    return int(found[1]) * 1024 / 1e6
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_under_mixed_load_memory_and_open_files_stay_where_they_are(
@@ -120,7 +130,9 @@ def test_under_mixed_load_memory_and_open_files_stay_where_they_are(
 ) -> None:
     service = serve(checkpoint_interval_s=1, access_log=True)
     process = psutil.Process(service.process.pid)
-    load = Load(service, case(3000), tally)
+    long = scale.soak_s >= LONG_ENOUGH_S
+    # Each batch stays in the job database, of which DuckDB keeps about a kilobyte a batch in memory.
+    load = Load(service, case(24_000 if long else 3000), tally)
     for thread in load.threads:
         thread.start()
     began = time.monotonic()
@@ -128,7 +140,7 @@ def test_under_mixed_load_memory_and_open_files_stay_where_they_are(
     while (now := time.monotonic() - began) < scale.soak_s and not load.stop.is_set():
         if now > scale.soak_s * WARM_UP_SHARE:
             seconds.append(now)
-            megabytes.append(process.memory_full_info().uss / 1e6)
+            megabytes.append(anonymous_mb(process.pid))
             descriptors.append(process.num_fds())
             threads.append(process.num_threads())
         load.stop.wait(min(SAMPLE_EVERY_S, scale.soak_s / 20))
@@ -147,7 +159,7 @@ def test_under_mixed_load_memory_and_open_files_stay_where_they_are(
         "a few connections more or less at a moment"
     )
     assert max(threads[half:]) <= max(threads[:half]) + 1
-    if scale.soak_s >= LONG_ENOUGH_S:
+    if long:
         tally.add("kB of growth in 10 minutes", round(slope * 1000))
         assert slope < MOST_MB_IN_10_MIN, "MB in 10 minutes"
     assert process.is_running()
