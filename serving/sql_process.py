@@ -22,6 +22,7 @@ import pytz  # noqa: F401 - DuckDB imports it for a TIMESTAMP WITH TIME ZONE, to
 
 from embup_core.errors import EmbupError, InputError
 from embup_core.processes import end_with_parent, yield_to_others
+from serving.jobs.database import ONE_THREAD
 from serving.jobs.reading import StatementMemoryError, check_reads, lock_down, plain, plain_errors
 from serving.sql_confinement import limit_resources, open_nothing_more
 
@@ -164,7 +165,7 @@ def _open(question: Question) -> tuple[duckdb.DuckDBPyConnection, datetime]:
     descriptor, published = _copied(question)
     os.chdir("/")
     limit = f"{int(question.memory_mb * DUCKDB_SHARE)}MB"
-    connection = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": limit})
+    connection = duckdb.connect(":memory:", config={**ONE_THREAD, "memory_limit": limit})
     try:
         connection.execute(f"ATTACH '/proc/self/fd/{descriptor}' AS history (READ_ONLY)")
     except duckdb.Error as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import duckdb
 
@@ -16,8 +16,13 @@ from embup_core.durable import sync_folder
 from embup_core.errors import JobError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+# The statements are tiny, and the second core belongs to requests. Threads that DuckDB starts for reading
+# files keep what they freed, each its own.
+ONE_THREAD: Final[Mapping[str, int]] = {"threads": 1, "async_threads": 0}
+CHECKPOINT_THRESHOLD = "512KB"  # of log; until then DuckDB holds what is in the log in memory too
 SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE batch_jobs (
@@ -177,8 +182,7 @@ def _create(path: Path) -> None:
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     try:
-        # One thread: the statements are tiny, and the second core belongs to requests.
-        return duckdb.connect(str(path), config={"threads": 1})
+        return duckdb.connect(str(path), config={**ONE_THREAD, "checkpoint_threshold": CHECKPOINT_THRESHOLD})
     except duckdb.IOException as error:
         if "lock" not in str(error).lower():
             raise JobError(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 
+from serving.jobs.database import ONE_THREAD
 from serving.jobs.model import FINAL_PHASES, Phase
 from serving.jobs.published import EVENTS, JOBS
 
@@ -106,6 +107,7 @@ class Snapshots:
         if self._last_event != self._last_event_in_parquet:
             self._put_parquet(connection, EVENTS)
             self._last_event_in_parquet = self._last_event
+        _limit_memory(connection)
         self._in_doubt = False
 
     def close(self) -> None:
@@ -122,12 +124,9 @@ class Snapshots:
         self._database = self._work / f"{self._builds}.duckdb"
         connection = duckdb.connect(
             str(self._database),
-            config={
-                "threads": 1,
-                "memory_limit": MEMORY_LIMIT,
-                "storage_compatibility_version": STORAGE_VERSION,
-            },
+            config={**ONE_THREAD, "storage_compatibility_version": STORAGE_VERSION},
         )
+        _limit_memory(connection)
         for table, rows in ((JOBS, changes.jobs), (EVENTS, changes.events)):
             connection.execute(f"CREATE TABLE {table.name} AS FROM read_parquet({_quoted(rows)})")
             connection.execute(f"COMMENT ON TABLE {table.name} IS {_quoted(table.meaning)}")
@@ -156,6 +155,11 @@ class Snapshots:
         with new.open("rb") as file:
             os.fsync(file.fileno())
         new.replace(self._folder / new.name)
+
+
+def _limit_memory(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bound what DuckDB may hold; told so, it also gives the system back what it freed."""
+    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
 
 
 def _write_parquet(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import random
-import re
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
 import psutil
 import pytest
+
+from tests.memory import anonymous_mb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,14 +113,6 @@ class Load:
         """Ask for the latest decoder."""
         self.count("reloads", http.post("/v1/models/reload"), 200)
         self.stop.wait(dice.uniform(1, 5))
-
-
-def anonymous_mb(pid: int) -> float:
-    """Memory of its own, in MB. Pages of files come and go with what else runs from them on the machine."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    found = re.search(r"^Anonymous:\s+(\d+) kB", rollup, re.MULTILINE)
-    assert found is not None, rollup
-    return int(found[1]) * 1024 / 1e6
 
 
 @pytest.mark.slow

@@ -382,6 +382,31 @@ def test_progress_is_published_once_an_interval_and_changes_at_once(
     assert with_history(tmp_path, story) == 1
 
 
+PUBLISH_OFTEN = """
+import os, sys
+from pathlib import Path
+from tests.memory import anonymous_mb
+from tests.serving.test_history import submit, with_history
+
+async def story(store, history):
+    held = []
+    for number in range(150):
+        await submit(store, str(number))
+        await history.publish()
+        held.append(anonymous_mb(os.getpid()))
+    print(held[-1] - held[0])
+
+with_history(Path(sys.argv[1]), story)
+"""
+
+
+def test_publishing_often_leaves_little_memory_behind(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PUBLISH_OFTEN, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 15, "MB; each publication frees more than that, all in all, than it keeps"
+
+
 async def until(ready: Callable[[], bool]) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(20):
