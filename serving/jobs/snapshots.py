@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DATABASE = "history.duckdb"
 STORAGE_VERSION = "v1.0.0"  # clients older than ours read the file too
 MEMORY_LIMIT = "256MB"
+PUBLICATIONS_OF_ONE_OPENING = 100  # DuckDB 2.0 keeps 2 kB of each until its database is closed
 _WORK = ".work"
 _AT_WORK = ", ".join(f"'{phase}'" for phase in Phase if phase not in {*FINAL_PHASES, Phase.QUEUED})
 
@@ -77,6 +78,7 @@ class Snapshots:
         self._work = folder / _WORK
         self._database = self._work
         self._builds = 0
+        self._publications = 0
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._last_event = 0
         self._last_event_in_parquet = -1
@@ -92,11 +94,18 @@ class Snapshots:
 
     def publish(self, changes: Changes) -> None:
         """Take the changes in and publish all files, each in one step."""
-        connection = self._connection
-        if connection is None:
-            connection = self._connection = self._build(changes)
+        if self._connection is None:
+            self._builds += 1  # DuckDB remembers a path whose file became unusable
+            self._database = self._work / f"{self._builds}.duckdb"
+            connection = self._connection = self._opened()
+            self._build(connection, changes)
         else:
+            if self._publications % PUBLICATIONS_OF_ONE_OPENING == 0:
+                self._connection.close()
+                self._connection = self._opened()
+            connection = self._connection
             self._take_in(connection, changes)
+        self._publications += 1
         found = connection.execute("SELECT coalesce(max(event_id), 0) FROM batch_events").fetchall()
         self._last_event = int(found[0][0])
         connection.execute("CHECKPOINT")  # everything is in the one file now
@@ -119,21 +128,20 @@ class Snapshots:
                 connection.close()
         shutil.rmtree(self._work, ignore_errors=True)
 
-    def _build(self, changes: Changes) -> duckdb.DuckDBPyConnection:
-        self._builds += 1  # DuckDB remembers a path whose file became unusable
-        self._database = self._work / f"{self._builds}.duckdb"
-        connection = duckdb.connect(
-            str(self._database),
-            config={**ONE_THREAD, "storage_compatibility_version": STORAGE_VERSION},
-        )
+    def _opened(self) -> duckdb.DuckDBPyConnection:
+        config: dict[str, Any] = {**ONE_THREAD, "storage_compatibility_version": STORAGE_VERSION}
+        connection = duckdb.connect(str(self._database), config=config)
         _limit_memory(connection)
+        return connection
+
+    @staticmethod
+    def _build(connection: duckdb.DuckDBPyConnection, changes: Changes) -> None:
         for table, rows in ((JOBS, changes.jobs), (EVENTS, changes.events)):
             connection.execute(f"CREATE TABLE {table.name} AS FROM read_parquet({_quoted(rows)})")
             connection.execute(f"COMMENT ON TABLE {table.name} IS {_quoted(table.meaning)}")
             for column in table.columns:
                 name = f"{table.name}.{column.name}"
                 connection.execute(f"COMMENT ON COLUMN {name} IS {_quoted(column.meaning)}")
-        return connection
 
     @staticmethod
     def _take_in(connection: duckdb.DuckDBPyConnection, changes: Changes) -> None:

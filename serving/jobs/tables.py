@@ -42,6 +42,7 @@ class JobTables:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._lock: int | None = None
         self._next_event = 1
+        self._counted: tuple[int, dict[str, int]] | None = None
 
     def open(self) -> None:
         """Open the file; again is harmless.
@@ -138,11 +139,14 @@ class JobTables:
         return self._one(f"WHERE output_filepath = ? AND phase NOT IN ({_FINAL})", [output_filepath])
 
     def counts(self) -> dict[str, int]:
-        """Count jobs by phase."""
-        found = dict(
-            self.connection.execute("SELECT phase, count(*) FROM batch_jobs GROUP BY phase").fetchall()
-        )
-        return {str(phase): int(found.get(str(phase), 0)) for phase in Phase if phase is not Phase.PAUSED}
+        """Count jobs by phase. Each change of a phase adds an event; until then the last answer holds."""
+        if self._counted is None or self._counted[0] != self._next_event:
+            found = dict(
+                self.connection.execute("SELECT phase, count(*) FROM batch_jobs GROUP BY phase").fetchall()
+            )
+            counts = {str(phase): int(found.get(str(phase), 0)) for phase in Phase if phase != Phase.PAUSED}
+            self._counted = (self._next_event, counts)
+        return dict(self._counted[1])
 
     def by_key(self, idempotency_key: str, digest: str) -> JobRecord | None:
         """Find the job of this key; JobConflictError when it was used for another request."""

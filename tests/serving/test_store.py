@@ -17,12 +17,11 @@ import pytest
 from embup_core.errors import JobConflictError, JobError, UnknownJobError
 from serving.jobs.model import JobRequest, Phase, Progress
 from serving.jobs.store import JobStore
+from serving.jobs.tables import JobTables
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
-
-    from serving.jobs.tables import JobTables
 
 T = TypeVar("T")
 
@@ -172,6 +171,42 @@ def test_a_failed_transaction_raises_and_changes_nothing(tmp_path: Path) -> None
             await store.call(broken)
         assert (await store.get(job.batch_request_id)).phase is Phase.QUEUED
         await store.begin(job.batch_request_id, model_version="v1")  # the connection is usable
+
+    with_store(tmp_path, story)
+
+
+def test_counts_are_those_of_the_moment(tmp_path: Path) -> None:
+    def recount(tables: JobTables) -> dict[str, int]:
+        query = "SELECT phase, count(*) FROM batch_jobs GROUP BY phase"
+        return dict(tables.connection.execute(query).fetchall())
+
+    async def check(store: JobStore) -> None:
+        for _ in range(2):  # the second is answered without a query
+            counts = await store.counts()
+            assert {phase: count for phase, count in counts.items() if count} == await store.call(recount)
+
+    async def story(store: JobStore) -> None:
+        await check(store)
+        jobs = [
+            await store.submit(request(name), bytes_total=1, idempotency_key=None, digest=name)
+            for name in "abcd"
+        ]
+        a, b, c, d = (job.batch_request_id for job in jobs)
+        steps: list[Callable[[], Awaitable[object]]] = [
+            lambda: store.begin(a, model_version="v1"),
+            lambda: store.progress(a, progress(5)),
+            lambda: store.finalizing(a),
+            lambda: store.finish(a, Phase.COMPLETED),
+            lambda: store.request_cancel(b),
+            lambda: store.begin(c, model_version="v1"),
+            lambda: store.finish(c, Phase.FAILED, error="no"),
+            lambda: store.call(JobTables.reopen),
+            lambda: store.begin(d, model_version="v1"),
+            lambda: store.stopped(d),
+        ]
+        for step in steps:
+            await step()
+            await check(store)
 
     with_store(tmp_path, story)
 
