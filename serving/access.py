@@ -31,7 +31,7 @@ from embup_core.errors import InputError
 from serving.problems import send_problem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
     from litestar.types import (
@@ -55,6 +55,7 @@ ADMIN: AccessScope = "admin"
 
 KEY_PREFIX = "embup_"
 KEY_BYTES = 32
+STILL_ALLOWED = "still_allowed"  # in a request's state
 LOOK_AGAIN_S = 1.0  # how often the file of keys is looked at
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -367,7 +368,14 @@ class AccessControl(ASGIMiddleware):
                 headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'},
             )
             return
+        scope["state"][STILL_ALLOWED] = lambda: self._keys is not None and key in self._keys.keys
         await next_app(scope, receive, send)
+
+
+def still_allowed(scope: Scope) -> bool:
+    """Whether a request would be let in yet; what answers for long asks now and then."""
+    allowed: Callable[[], bool] | None = scope["state"].get(STILL_ALLOWED)
+    return allowed is None or allowed()
 
 
 async def _tell_methods(scope: HTTPScope, send: Send) -> None:

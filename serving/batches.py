@@ -7,15 +7,16 @@ import hashlib
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from litestar import Controller, Response, get, post
+from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
+from serving.access import still_allowed
 from serving.jobs.checking import check_job
 from serving.jobs.model import JobRecord, JobRequest, Phase, RequestStatus
 from serving.jobs.paths import resolve_input, resolve_output
@@ -25,7 +26,7 @@ from serving.schemas import BatchAccepted, BatchError, BatchList, BatchRequest, 
 from serving.services import Services
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from embup_core.batch.confinement import Confinement
     from serving.jobs.live import LiveJob
@@ -173,18 +174,23 @@ class BatchController(Controller):
         },
     )
     async def follow(
-        self, batch_request_id: FromPath[str], services: NamedDependency[Services]
+        self,
+        request: Request[Any, Any, Any],
+        batch_request_id: FromPath[str],
+        services: NamedDependency[Services],
     ) -> ServerSentEvent:
         """Send the status at once, at each change, and a last time when the batch has ended."""
         await services.store.get(batch_request_id)
-        return ServerSentEvent(_events(batch_request_id, services))
+        return ServerSentEvent(_events(batch_request_id, services, partial(still_allowed, request.scope)))
 
 
-async def _events(batch_request_id: str, services: Services) -> AsyncIterator[ServerSentEventMessage]:
+async def _events(
+    batch_request_id: str, services: Services, allowed: Callable[[], bool]
+) -> AsyncIterator[ServerSentEventMessage]:
     engine = services.engine
     sent: BatchStatus | None = None
     said = monotonic()
-    while True:
+    while allowed():
         seen = engine.changes
         status = _status(await services.store.get(batch_request_id), engine.live)
         # Changes of other batches, and those that a status does not tell, are no event.

@@ -12,6 +12,7 @@ import shutil
 import socket
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import structlog
 
@@ -35,8 +36,6 @@ from serving.wiring import assemble
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    import httpx
 
     from embup_core.registry import Registry
 
@@ -193,6 +192,37 @@ def test_a_changed_file_takes_keys_away_and_a_broken_one_changes_nothing(guarded
     keys.write(*keys.lines.values())
     guarded.until(lambda: status("read") == 200)
     assert "this is no key" not in guarded.log.read_text()
+
+
+def test_a_stream_ends_when_its_key_is_taken_away(guarded: Any, keys: Keys) -> None:
+    admin = bearer(keys.key["admin"])
+    target = guarded.data / "followed.txt"
+    body = {"input_filepath": str(guarded.write_input("in.txt", 30_000)), "output_filepath": str(target)}
+    submitted = guarded.http.post("/v1/batches", json=body, headers=admin)
+    job = f"/v1/batches/{submitted.json()['batch_request_id']}"
+    address = f"http://127.0.0.1:{guarded.port}"
+
+    def without_the_key() -> Iterator[bytes]:
+        """Half a realtime request, which holds the gate; the other half once the key is gone."""
+        yield b'{"embedding": [1'
+        guarded.until(lambda: guarded.http.get(job, headers=admin).json()["phase"] == "PAUSED")
+        keys.write(keys.lines["admin"], keys.lines["realtime"])
+        guarded.until(lambda: guarded.http.get(job, headers=bearer(keys.key["read"])).status_code == 401)
+        yield b",1" * 31 + b"]}"
+
+    with (
+        httpx.Client(base_url=address, headers=bearer(keys.key["read"])) as reader,
+        reader.stream("GET", f"{job}/events") as events,
+    ):
+        headers = bearer(keys.key["realtime"]) | {"Content-Type": "application/json"}
+        asked = httpx.post(f"{address}/v1/upsample", content=without_the_key(), headers=headers)
+        seen = [line for line in events.iter_lines() if line.startswith("data:")]
+    keys.write(*keys.lines.values())
+    assert asked.status_code == 200
+    assert seen
+    assert not any("COMPLETED" in line for line in seen), "it ended before the batch did"
+    guarded.until(lambda: guarded.http.get(job, headers=admin).json()["phase"] == "COMPLETED")
+    guarded.until(lambda: guarded.http.get(job, headers=bearer(keys.key["read"])).status_code == 200)
 
 
 def test_a_key_taken_away_in_a_bad_moment_is_gone_all_the_same(
