@@ -220,7 +220,7 @@ PROBLEMS: dict[int, dict[str, Any]] = {
             "detail": "There is no batch request 'nope'.",
             "instance": "/v1/batches/nope",
             "request_id": _REQUEST_ID,
-            "remedy": "Use the batch_request_id that POST /v1/batches answered; GET /v1/batches lists them.",
+            "remedy": "Look for its id in `embup list` or GET /v1/batches.",
         },
     },
     408: {

@@ -115,7 +115,7 @@ class JobTables:
         if job is None:
             raise UnknownJobError(
                 f"There is no batch request {batch_request_id!r}.",
-                remedy="Use the batch_request_id that POST /v1/batches answered; GET /v1/batches lists them.",
+                remedy="Look for its id in `embup list` or GET /v1/batches.",
             )
         return job
 
