@@ -19,6 +19,7 @@ from serving.jobs.model import FINAL_PHASES, Phase
 from serving.jobs.published import EVENTS, JOBS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from serving.jobs.published import PublishedTable
@@ -53,15 +54,17 @@ def export_changes(tables: JobTables, changes: Changes) -> None:
 
     Every change of a job adds an event, but for progress, which only a job that is worked on makes.
     """
-    jobs, events, last = JOBS.query, EVENTS.query, changes.after_event
-    if last:
-        events += f" WHERE event_id > {last}"
-        jobs += (
-            f" WHERE batch_request_id IN (SELECT batch_request_id FROM batch_events WHERE event_id > {last}"  # noqa: S608
-            f" UNION ALL SELECT batch_request_id FROM batch_jobs WHERE phase IN ({_AT_WORK}))"
-        )
-    _write_parquet(tables.connection, f"{jobs} ORDER BY sequence", changes.jobs)
-    _write_parquet(tables.connection, f"{events} ORDER BY event_id", changes.events)
+    connection, last = tables.connection, changes.after_event
+    if not last:
+        _write_parquet(connection, f"{JOBS.query} ORDER BY sequence", changes.jobs)
+        _write_parquet(connection, f"{EVENTS.query} ORDER BY event_id", changes.events)
+        return
+    # Two statements instead of one with a subquery: DuckDB 2.0 holds on to 2 kB of each join for long.
+    new = connection.execute("SELECT batch_request_id FROM batch_events WHERE event_id > ?", [last])
+    changed = sorted({job for (job,) in new.fetchall()})
+    condition = f"list_contains(?, batch_request_id) OR phase IN ({_AT_WORK})"
+    _write_parquet(connection, f"{JOBS.query} WHERE {condition} ORDER BY sequence", changes.jobs, [changed])
+    _write_parquet(connection, f"{EVENTS.query} WHERE event_id > ? ORDER BY event_id", changes.events, [last])
 
 
 class Snapshots:
@@ -170,8 +173,10 @@ def _limit_memory(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
 
 
-def _write_parquet(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    connection.execute(f"COPY ({query}) TO {_quoted(path)} (FORMAT parquet)")
+def _write_parquet(
+    connection: duckdb.DuckDBPyConnection, query: str, path: Path, parameters: Sequence[Any] = ()
+) -> None:
+    connection.execute(f"COPY ({query}) TO {_quoted(path)} (FORMAT parquet)", parameters)
 
 
 def _quoted(text: Path | str) -> str:
