@@ -31,6 +31,9 @@ class JobTables:
 
     Each change is one transaction and durable when the method returns (DuckDB syncs its log at each commit).
 
+    What is asked again and again has no ORDER BY … LIMIT, no join and no GROUP BY: DuckDB 2.0 holds on to 4,
+    2 and 0.3 kB of each such statement until some ten thousand are done.
+
     Parameters
     ----------
     path
@@ -41,7 +44,7 @@ class JobTables:
         self.path = path
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._lock: int | None = None
-        self._next_event = 1
+        self._next_event = self._next_sequence = 1
         self._counted: tuple[int, dict[str, int]] | None = None
 
     def open(self) -> None:
@@ -61,8 +64,13 @@ class JobTables:
         except BaseException:
             self._unlock()
             raise
-        last = self.connection.execute("SELECT coalesce(max(event_id), 0) FROM batch_events").fetchall()
-        self._next_event = int(last[0][0]) + 1
+        self._next_event = self._last("event_id", "batch_events") + 1
+        self._next_sequence = self._last("sequence", "batch_jobs") + 1
+
+    def _last(self, column: str, table: str) -> int:
+        query = f"SELECT coalesce(max({column}), 0) FROM {table}"  # noqa: S608 - our own names
+        found: list[tuple[int]] = self.connection.execute(query).fetchall()
+        return found[0][0]
 
     def close(self) -> None:
         """Write everything into the one file and let go of it; again is harmless."""
@@ -119,8 +127,6 @@ class JobTables:
             )
         return job
 
-    # Neither of these says ORDER BY … LIMIT: DuckDB 2.0 holds on to 4 kB of each such statement for long.
-
     def newest(self, limit: int, phases: Sequence[Phase] | None) -> list[JobRecord]:
         """List jobs, newest first, of these phases only if some are given."""
         condition, parameters = "true", list[Any]()
@@ -150,11 +156,11 @@ class JobTables:
     def counts(self) -> dict[str, int]:
         """Count jobs by phase. Each change of a phase adds an event; until then the last answer holds."""
         if self._counted is None or self._counted[0] != self._next_event:
-            found = dict(
-                self.connection.execute("SELECT phase, count(*) FROM batch_jobs GROUP BY phase").fetchall()
-            )
-            counts = {str(phase): int(found.get(str(phase), 0)) for phase in Phase if phase != Phase.PAUSED}
-            self._counted = (self._next_event, counts)
+            phases = [str(phase) for phase in Phase if phase != Phase.PAUSED]
+            each = ", ".join(f"count(*) FILTER (phase = '{phase}')" for phase in phases)
+            query = f"SELECT {each} FROM batch_jobs"  # noqa: S608 - our own words
+            found = self.connection.execute(query).fetchall()
+            self._counted = (self._next_event, dict(zip(phases, found[0], strict=True)))
         return dict(self._counted[1])
 
     def by_key(self, idempotency_key: str, digest: str) -> JobRecord | None:
@@ -183,10 +189,9 @@ class JobTables:
                     remedy="Wait for it, cancel it, or name another output_filepath.",
                 )
             now = utc_now()
-            last = connection.execute("SELECT coalesce(max(sequence), 0) FROM batch_jobs").fetchall()
             job = JobRecord(
                 batch_request_id=str(uuid4()),
-                sequence=int(last[0][0]) + 1,
+                sequence=self._next_sequence,
                 phase=Phase.QUEUED,
                 input_filepath=request.input_filepath,
                 output_filepath=request.output_filepath,
@@ -224,6 +229,7 @@ class JobTables:
             self._add_event(
                 job, EventKind.SUBMITTED, f"{request.input_filepath} -> {request.output_filepath}"
             )
+            self._next_sequence += 1  # a gap after a rollback does no harm, here neither
         return job
 
     def _change(self, batch_request_id: str, **values: Any) -> JobRecord:
