@@ -373,7 +373,7 @@ class AccessControl(ASGIMiddleware):
 
 
 def still_allowed(scope: Scope) -> bool:
-    """Whether a request would be let in yet; what answers for long asks now and then."""
+    """Whether the key that let a request in stands as it did; what answers for long asks now and then."""
     allowed: Callable[[], bool] | None = scope["state"].get(STILL_ALLOWED)
     return allowed is None or allowed()
 

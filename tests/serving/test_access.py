@@ -8,7 +8,6 @@ import hashlib
 import logging
 import os
 import re
-import shutil
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from serving.server import run_server
 from serving.services import Services
 from serving.settings import ServingSettings
 from serving.wiring import assemble
+from tests.browser import browser_page, execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 ROW = {"embedding": [0.1] * 32}
 DIGEST = hashlib.sha256(b"key").hexdigest()
-CHROMIUM = shutil.which("chromium")
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -133,31 +132,19 @@ def test_the_root_page_leads_to_where_a_key_can_be_given(guarded: Any) -> None:
 
 @pytest.mark.browser
 def test_a_person_gives_the_page_a_key_and_sees_the_batches(guarded: Any, keys: Keys) -> None:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                  "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-        )  # fmt: skip
-        page = browser.new_page()
+    with browser_page() as page:
         page.goto(f"http://127.0.0.1:{guarded.port}/")
-        page.get_by_role("link", name="batches").click()
-        shown = page.locator("#operations-batches-listBatches .live-responses-table")
-        page.locator("#operations-batches-listBatches button.execute").click()
-        page.get_by_text("An API key is needed").first.wait_for()
+        page.get_by_role("link", name="batches").press("Enter")
+        shown = execute(page, "batches-listBatches")
+        shown.get_by_text("An API key is needed").first.wait_for()
         assert "401" in shown.inner_text()
-        page.locator(".auth-wrapper button.authorize").click()
+        page.locator(".auth-wrapper button.authorize").press("Enter")
         page.locator(".auth-container input").fill(keys.key["read"])
-        page.locator(".modal-ux button.authorize").click()
-        page.locator(".modal-ux button.btn-done").click()
-        page.locator("#operations-batches-listBatches button.execute").click()
+        page.locator(".modal-ux button.authorize").press("Enter")
+        page.locator(".modal-ux button.btn-done").press("Enter")
+        execute(page, "batches-listBatches")
         shown.get_by_text('"batches"').first.wait_for()
         assert "200" in shown.inner_text()
-        browser.close()
 
 
 def test_a_request_without_a_key_is_answered_before_its_body_is_there(guarded: Any, keys: Keys) -> None:

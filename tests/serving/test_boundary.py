@@ -6,7 +6,6 @@ import ast
 import http.server
 import json
 import re
-import shutil
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +15,12 @@ import pytest
 
 from serving.boundary import HostNames
 from serving.problem_kinds import KINDS, kinds_table
+from tests.browser import browser_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium")
 ROW = {"embedding": [0.1] * 32}
 
 
@@ -169,23 +168,12 @@ def page_of_somebody_else(service: str) -> Iterator[int]:
 @pytest.mark.browser
 def test_a_page_in_a_browser_cannot_drive_the_service(serve: Callable[..., Any]) -> None:
     """Requests and forms of a page elsewhere do nothing; neither does a page whose name leads here."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
     service = serve(access_log=True, log_format="json")
     before = service.http.get("/metrics").text
     with (
         page_of_somebody_else(f"http://127.0.0.1:{service.port}") as port,
-        sync_playwright() as playwright,
+        browser_page("--host-resolver-rules=MAP evil.test 127.0.0.1") as page,
     ):
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                  "--host-resolver-rules=MAP evil.test 127.0.0.1"],
-        )  # fmt: skip
-        page = browser.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
         page.evaluate("window.attack")
         read = page.evaluate("window.read")
@@ -193,7 +181,6 @@ def test_a_page_in_a_browser_cannot_drive_the_service(serve: Callable[..., Any])
         rebound = page.goto(f"http://evil.test:{service.port}/v1/models")
         assert rebound is not None
         assert rebound.status == 421
-        browser.close()
     assert len(read) == 6
     assert set(read) <= {"refused", "opaque"}, "nothing of an answer can be read"
     lines = [json.loads(line) for line in service.log.read_text().splitlines()]

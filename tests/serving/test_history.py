@@ -410,6 +410,9 @@ def test_publishing_and_listing_often_leaves_little_memory_behind(tmp_path: Path
         [sys.executable, "-c", WORK_OFTEN, str(tmp_path)], capture_output=True, text=True, check=True
     )
     published_mb, listed_mb = map(float, done.stdout.split())
+    assert ask(tmp_path, "SELECT count(DISTINCT batch_request_id) FROM batch_jobs") == [(150,)], (
+        "after an opening"
+    )
     assert published_mb < 15, "with threads for reading files, and without giving back, it is 28"
     assert listed_mb < 2, "with ORDER BY ... LIMIT it is 5"
 

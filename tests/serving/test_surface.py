@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +26,7 @@ from serving.schemas import (
     UpsampleManyAnswer,
 )
 from serving.settings import ServingSettings, settings_table
+from tests.browser import browser_page, execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from embup_core.registry import Registry
 
 RAW_MEDIA_TYPES = {"application/octet-stream", "text/event-stream"}
-CHROMIUM = shutil.which("chromium")
 
 
 def test_the_root_page_shows_the_state_and_leads_to_the_docs(shared_service: Any) -> None:
@@ -166,29 +165,17 @@ def test_metrics_group_requests_by_route(shared_service: Any) -> None:
 @pytest.mark.browser
 def test_the_docs_page_works_in_a_browser_without_a_network(shared_service: Any) -> None:
     """Every request the page makes goes to the service, and trying the realtime example shows its answer."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
     asked: list[str] = []
     errors: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                  "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-        )  # fmt: skip
-        page = browser.new_page()
+    with browser_page() as page:
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"http://127.0.0.1:{shared_service.port}/")
-        page.get_by_role("link", name="API").click()
-        page.locator("#operations-realtime-upsample").wait_for()
-        page.locator("#operations-realtime-upsample .opblock-summary-control").click()
-        page.locator("#operations-realtime-upsample button.execute").click()
-        page.locator("#operations-realtime-upsample .live-responses-table tr.response").wait_for()
-        shown = page.locator("#operations-realtime-upsample .live-responses-table").inner_text()
-        browser.close()
+        page.get_by_role("link", name="API").press("Enter")
+        page.locator("#operations-realtime-upsample .opblock-summary-control").press("Enter")
+        answer = execute(page, "realtime-upsample")
+        answer.locator("tr.response").wait_for()
+        shown = answer.inner_text()
     assert "200" in shown
     assert "model_version" in shown
     assert errors == []
