@@ -229,7 +229,7 @@ class JobTables:
             self._add_event(
                 job, EventKind.SUBMITTED, f"{request.input_filepath} -> {request.output_filepath}"
             )
-            self._next_sequence += 1  # a gap after a rollback does no harm, here neither
+            self._next_sequence += 1  # as with events, a gap after a rollback does no harm
         return job
 
     def _change(self, batch_request_id: str, **values: Any) -> JobRecord:
