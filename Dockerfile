@@ -3,7 +3,7 @@
 #     docker build --target serving --tag embup-serving .
 #     docker build --target pipelines --tag embup-pipelines .
 #
-# docs/container.md says how they are run. The tests run the steps of `serving` in a fresh environment.
+# docs/how-to/container.md says how they are run. The tests run the steps of `serving` in a fresh environment.
 
 # 3.11 is the version that every test runs with.
 FROM python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51 AS python
@@ -14,18 +14,18 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 
 FROM python AS build-serving
 WORKDIR /src
-# Dependencies first: they change less often than the code, and their layer is kept.
-COPY pyproject.toml README.md ./
-COPY container ./container
-RUN python -m venv /opt/embup
-RUN python container/serving_requirements.py > serving.txt \
-    && /opt/embup/bin/python -m pip install --requirement serving.txt
+# Dependencies first: they change less often than the code, and their layer is kept. Without the code this
+# installs a package with nothing in it, and the dependencies of the extra.
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+RUN python -m venv /opt/embup \
+    && /opt/embup/bin/python -m pip install --constraint constraints.txt '.[serve]'
+COPY debugger ./debugger
 COPY embup_core ./embup_core
 COPY embup_client ./embup_client
 COPY serving ./serving
-COPY embup_cli ./embup_cli
+COPY embup ./embup
 COPY pipelines ./pipelines
-RUN /opt/embup/bin/python -m pip install --no-deps .
+RUN /opt/embup/bin/python -m pip install --no-deps --force-reinstall .
 
 
 FROM python AS build-pipelines
@@ -33,16 +33,18 @@ WORKDIR /src
 # Where the builds of PyTorch for processors alone are found; without it pip takes one with several gigabytes
 # of CUDA. Installed by itself and first, for the same reason.
 ARG TORCH_INDEX=""
-COPY pyproject.toml README.md ./
-RUN python -m venv /opt/embup
-RUN sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml > torch.txt \
-    && /opt/embup/bin/python -m pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --requirement torch.txt
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+RUN python -m venv /opt/embup \
+    && sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml > torch.txt \
+    && /opt/embup/bin/python -m pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --requirement torch.txt \
+    && /opt/embup/bin/python -m pip install --constraint constraints.txt '.[dagster]'
+COPY debugger ./debugger
 COPY embup_core ./embup_core
 COPY embup_client ./embup_client
 COPY serving ./serving
-COPY embup_cli ./embup_cli
+COPY embup ./embup
 COPY pipelines ./pipelines
-RUN /opt/embup/bin/python -m pip install .
+RUN /opt/embup/bin/python -m pip install --no-deps --force-reinstall .
 
 
 # What both have when they run. Nothing is written outside of /data and /tmp.

@@ -30,7 +30,7 @@ from benchmarks.client import Caller
 from benchmarks.figures import say
 from benchmarks.server import jittered, registry_and_rows, serving_process, write_input
 from benchmarks.usual_loop import usual_loop
-from embup_core.registry import Registry
+from embup_core.artifacts.registry import Registry
 from embup_core.text import format_rows, parse_rows
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def stages(upsampler: Upsampler, rows: NDArray[np.float32]) -> dict[str, float]:
     text = format_rows(rows[:STAGE_ROWS]).tobytes()
     decoded, _ = upsampler.upsample(rows[:STAGE_ROWS])
     works: dict[str, Callable[[], object]] = {
-        "parse": lambda: parse_rows(text),
+        "parse": lambda: parse_rows(text, dims=upsampler.input_dims),
         "decode": lambda: upsampler.upsample(rows[:STAGE_ROWS]),
         "format": lambda: format_rows(decoded),
     }

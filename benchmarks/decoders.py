@@ -5,7 +5,7 @@
 
 For each seed 15 % of the rows, or of the groups, are test rows and the others are fitted on; the seed is the
 decoder's own too. A figure is the mean over the seeds, with the standard deviation behind it. R2, RMSE, bias
-and Spearman are over pairs of test rows, overlap@10 is over test and fitted rows. All on one core: rows/s in
+and Spearman are over pairs of test rows, recall@10 is over test and fitted rows. All on one core: rows/s in
 blocks of 256 rows, ms for a row that comes alone. MB is the artifact's arrays.
 """
 
@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from benchmarks.figures import MEGABYTE, Rows, Speed, import_what_fits, run_on_one_core, say, table
-from embup_core.artifact import decoder_bytes
+from embup_core.artifacts.artifact import decoder_bytes
 from embup_core.decoders import DECODERS
 from embup_core.errors import EmbupError
 from embup_core.evaluation import baselines, evaluate_decoder
-from embup_core.row_split import SplitBy
+from embup_core.training.split import SplitBy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from embup_core.decoders import Decoder
     from embup_core.evaluation import Scores
-    from embup_core.row_split import RowSplit
+    from embup_core.training.split import RowSplit
 
 Figures: TypeAlias = "dict[str, float | None]"
 
@@ -41,7 +41,7 @@ COLUMNS = {
     "RMSE": ".4f",
     "bias": "+.4f",
     "Spearman": ".3f",
-    "overlap@10": ".3f",
+    "recall@10": ".3f",
     "fit s": ".1f",
     "rows/s": ",.0f",
     "one row ms": ".2f",
@@ -58,7 +58,7 @@ def of_scores(scores: Scores) -> Figures:
         "RMSE": pairs.rmse,
         "bias": pairs.bias,
         "Spearman": pairs.spearman,
-        "overlap@10": scores.overlap_at_10,
+        "recall@10": scores.recall_at_10,
     }
 
 
@@ -93,7 +93,7 @@ def unfitted(name: str, seed: int) -> Decoder:
             told_s = time.perf_counter()
             say(f"    step {done} of {total}")
 
-    decoder.on_step = tell
+    decoder.on_progress = tell
     return decoder
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embup_core.blocks import BLOCK_ROWS
-from embup_core.coordinates import recover_coordinates
-from embup_core.cosine_matrix import CosineMatrix
-from embup_core.row_split import RowSplit, SplitBy, split_rows
+from embup_core.geometry.coordinates import recover_coordinates
 from embup_core.sources import load_projected, load_row_labels, resolve_source
+from embup_core.sources.cosine_matrix import CosineMatrix
+from embup_core.training.split import RowSplit, SplitBy, split_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

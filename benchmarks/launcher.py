@@ -19,17 +19,17 @@ from litestar import post
 
 import serving.server
 import serving.services
-from serving.gate import PriorityGate
+from serving.application import assemble
+from serving.realtime.gate import PriorityGate
 from serving.settings import ServingSettings
-from serving.wiring import assemble
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from litestar import Litestar
 
-    from serving.access import ApiKeys
-    from serving.gate import BatchLease
+    from serving.access.keys import ApiKeys
+    from serving.realtime.gate import BatchLease
     from serving.services import Services
 
 

@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import psutil
@@ -26,9 +26,11 @@ import psutil
 from benchmarks.client import call
 from benchmarks.figures import MEGABYTE, say
 from benchmarks.server import registry_and_rows, serving_process, write_input
-from embup_core.dims import INPUT_DIMS, OUTPUT_DIMS
-from embup_core.registry import Registry
+from embup_core.artifacts.registry import Registry
 from embup_core.text import row_bytes
+
+if TYPE_CHECKING:
+    from embup_core.upsampler import Upsampler
 
 SHORT_ROWS = 10_000
 COMPARED_ROWS = 1_000
@@ -129,18 +131,16 @@ def watch(port: int, server: psutil.Process, source: Path, target: Path, rows: i
     )
 
 
-def compare(registry: Path, source: Path, target: Path, rows: int) -> float:
+def compare(upsampler: Upsampler, source: Path, target: Path, rows: int) -> float:
     """Decode some lines of the input; give the largest difference to the same lines of the output."""
-    if target.stat().st_size != rows * row_bytes(OUTPUT_DIMS):
-        raise SystemExit(
-            f"error: expected {rows} lines, found {target.stat().st_size / row_bytes(OUTPUT_DIMS)}"
-        )
-    upsampler = Registry(registry).load()
+    asked_bytes, answered_bytes = row_bytes(upsampler.input_dims), row_bytes(upsampler.output_dims)
+    if target.stat().st_size != rows * answered_bytes:
+        raise SystemExit(f"error: expected {rows} lines, found {target.stat().st_size / answered_bytes}")
     worst = 0.0
     with source.open("rb") as asked, target.open("rb") as answered:
         for line in np.linspace(0, rows - 1, COMPARED_ROWS).astype(int).tolist():
-            asked.seek(line * row_bytes(INPUT_DIMS))
-            answered.seek(line * row_bytes(OUTPUT_DIMS))
+            asked.seek(line * asked_bytes)
+            answered.seek(line * answered_bytes)
             z = np.array(asked.readline().split(b","), np.float32)
             found = np.array(answered.readline().split(b","), np.float64)
             worst = max(worst, float(np.abs(upsampler.upsample(z[None])[0][0] - found).max()))
@@ -157,10 +157,13 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="embup-memory-", dir=options.folder) as made:
         folder = Path(made)
-        needed = (options.rows + SHORT_ROWS) * (row_bytes(OUTPUT_DIMS) + row_bytes(INPUT_DIMS))
+        registry, rows = registry_and_rows(options.registry, options.source, folder)
+        upsampler = Registry(registry).load()
+        needed = (options.rows + SHORT_ROWS) * (
+            row_bytes(upsampler.output_dims) + row_bytes(upsampler.input_dims)
+        )
         if shutil.disk_usage(folder).free < needed:
             raise SystemExit(f"error: {folder} has less than the {needed / 1e9:.1f} GB that the files take")
-        registry, rows = registry_and_rows(options.registry, options.source, folder)
         short, long = folder / "short.txt", folder / "long.txt"
         write_input(short, rows, SHORT_ROWS)
         write_input(long, rows, options.rows)
@@ -170,7 +173,7 @@ def main() -> None:
             before = watch(port, server, short, folder / "short.out", SHORT_ROWS)
             (folder / "short.out").unlink()
             after = watch(port, server, long, folder / "long.out", options.rows)
-        worst = compare(registry, long, folder / "long.out", options.rows)
+        worst = compare(upsampler, long, folder / "long.out", options.rows)
     print(f"before any batch: {idle / MEGABYTE:.0f} MB")
     for count, seen in ((SHORT_ROWS, before), (options.rows, after)):
         print(

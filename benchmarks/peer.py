@@ -15,7 +15,7 @@ import litserve
 import numpy as np
 
 from benchmarks.usual_loop import usual_loop
-from embup_core.registry import Registry
+from embup_core.artifacts.registry import Registry
 
 
 class Decoding(litserve.LitAPI):  # type: ignore[misc]  # it has no types

@@ -14,7 +14,6 @@ import psutil
 
 from benchmarks.client import Caller, OpenLoop, call
 from benchmarks.server import START_S, serving_process
-from embup_core.dims import OUTPUT_DIMS
 from embup_core.text import row_bytes
 
 if TYPE_CHECKING:
@@ -40,12 +39,15 @@ class Service:
         self.requests = OpenLoop(port, "/v1/upsample")
         self._source = source
         self._target = source.with_name(f"{source.stem}-{port}.out")
+        self._output_dims = 0
         self._path = ""
         self._paused_s = 0.0
         self.paused_s = 0.0
 
     def start_batch(self) -> None:
         """Start the batch and wait until it writes."""
+        models = call(self.port, "GET", "/v1/models")["models"]
+        (self._output_dims,) = {model["output_dims"] for model in models if model["in_service"]}
         request = {"input_filepath": str(self._source), "output_filepath": str(self._target)}
         accepted = call(self.port, "POST", "/v1/batches", request)
         self._path = f"/v1/batches/{accepted['batch_request_id']}"
@@ -55,7 +57,9 @@ class Service:
 
     def rows_written(self) -> float:
         """How many rows the batch has written, by the length of its growing file."""
-        return self._target.with_name(self._target.name + ".part").stat().st_size / row_bytes(OUTPUT_DIMS)
+        return self._target.with_name(self._target.name + ".part").stat().st_size / row_bytes(
+            self._output_dims
+        )
 
     def end_batch(self) -> None:
         """Cancel the batch and wait until it is gone; `paused_s` is how long it was paused."""

@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from benchmarks.figures import MEGABYTE, Rows, Speed, import_what_fits, run_on_one_core, say, setting, table
-from embup_core.artifact import decoder_bytes
+from embup_core.artifacts.artifact import decoder_bytes
 from embup_core.decoders import DECODERS
 from embup_core.errors import EmbupError
-from embup_core.sources.sample import SampleParameters, draw_originals, project
+from embup_core.sources.synthetic import SampleParameters, draw_originals, project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,7 +85,7 @@ def measure(folder: Path, name: str, settings: Mapping[str, Any]) -> Figures:
     projected, coordinates = np.load(folder / PROJECTED), np.load(folder / COORDINATES)
     decoder = DECODERS[name](**settings)
     told_s = [time.perf_counter()]
-    decoder.on_step = lambda *_: told_s.append(time.perf_counter())
+    decoder.on_progress = lambda *_: told_s.append(time.perf_counter())
     before_bytes = highest_bytes()
     decoder.fit(projected, coordinates)
     fit_s = time.perf_counter() - told_s[0]

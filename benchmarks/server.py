@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embup_core.dims import INPUT_DIMS
+from embup_core.artifacts.registry import Registry
 from embup_core.sources import load_projected, resolve_source
 from embup_core.text import format_rows
 
@@ -30,7 +30,7 @@ BLOCK_ROWS = 10_000
 def registry_and_rows(
     registry: Path | None, source: str | None, folder: Path
 ) -> tuple[Path, NDArray[np.float32]]:
-    """A registry with a decoder, and rows to send: float32, shape (n, 32), unit.
+    """A registry with a decoder, and rows to send: float32, shape (n, d), unit.
 
     Parameters
     ----------
@@ -42,7 +42,8 @@ def registry_and_rows(
         For what is made.
     """
     if registry is not None and source is None:
-        rows = np.random.default_rng(0).standard_normal((BLOCK_ROWS, INPUT_DIMS)).astype(np.float32)
+        input_dims = Registry(registry).current().manifest["input_dims"]
+        rows = np.random.default_rng(0).standard_normal((BLOCK_ROWS, input_dims)).astype(np.float32)
         return registry, rows / np.linalg.norm(rows, axis=1, keepdims=True)
     files = resolve_source(source or "sample", cache_dir=folder / "sources")
     projected = load_projected(files.projected)
@@ -53,12 +54,11 @@ def registry_and_rows(
 
 
 def _publish(registry: Path, projected: NDArray[np.float32], cosines: Path) -> None:
-    from embup_core.artifact import Provenance
-    from embup_core.coordinates import recover_coordinates
-    from embup_core.cosine_matrix import CosineMatrix
+    from embup_core.artifacts.artifact import Provenance
+    from embup_core.artifacts.golden import golden_inputs
     from embup_core.decoders import DECODERS
-    from embup_core.golden import golden_inputs
-    from embup_core.registry import Registry
+    from embup_core.geometry.coordinates import recover_coordinates
+    from embup_core.sources.cosine_matrix import CosineMatrix
 
     decoder = DECODERS["kriging"]().fit(projected, recover_coordinates(CosineMatrix.open(cosines)))
     Registry(registry).publish(

@@ -1,7 +1,7 @@
 """What fewer bytes a training row and a faster search cost: storage, search, and the student beside them.
 
-    python -m benchmarks.storage [--source DIR] [--decoder neural_kriging] [--student student|none] [--rows N]
-                                 [--set NAME=VALUE ...]
+    python -m benchmarks.storage [--source DIR] [--decoder mixture_kriging]
+                                 [--student student|none] [--rows N] [--set NAME=VALUE ...]
 
 The decoder is fitted once on training rows; what it learned is then kept in each storage and searched in each
 way that its settings know. R2 is over pairs of validation rows, "lost" against the first line. Recall is the
@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import numpy as np
 
 from benchmarks.figures import MEGABYTE, Rows, Speed, import_what_fits, run_on_one_core, say, setting, table
-from embup_core.artifact import decoder_bytes
+from embup_core.artifacts.artifact import decoder_bytes
 from embup_core.decoders import DECODERS
-from embup_core.decoders.neighbours import NearestRows
-from embup_core.decoders.remainder_table import RemainderTable
+from embup_core.decoders.parts.neighbours import NearestRows
+from embup_core.decoders.parts.quantized_residuals import QuantizedResiduals
 from embup_core.errors import EmbupError
 from embup_core.evaluation import evaluate_decoder
-from embup_core.row_split import SplitBy
+from embup_core.training.split import SplitBy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embup_core.decoders import Decoder
-    from embup_core.row_split import RowSplit
+    from embup_core.training.split import RowSplit
 
 COLUMNS = ("search", "MB", "R2", "R2 lost", "recall", "rows/s", "one row ms")
 IN_FULL = {"storage": "float32", "search": "exact"}
@@ -47,7 +47,7 @@ def values_of(decoder_type: type[Decoder], name: str) -> tuple[str, ...]:
 def kept_as(decoder: Decoder, storage: str, search: str) -> Decoder:
     """A decoder that was fitted in full, with its table in another storage and its rows in another search."""
     arrays = decoder.arrays()
-    arrays |= RemainderTable.of(arrays["remainder"], storage).arrays()  # type: ignore[arg-type]  # by name
+    arrays |= QuantizedResiduals.from_rows(arrays["residuals"], storage).arrays()  # type: ignore[arg-type]  # by name
     settings = {**decoder.settings(), "storage": storage, "search": search}
     return type(decoder).from_arrays(settings, arrays)
 

@@ -120,7 +120,7 @@ def parsers(block: bytes) -> Rivals:
         return np.loadtxt(io.BytesIO(block), delimiter=",").astype(np.float32)
 
     return {
-        "embup (msgspec JSON)": lambda: parse_rows(block).rows,
+        "embup (msgspec JSON)": lambda: parse_rows(block, dims=SHORT_DIMS).rows,
         "orjson, unchecked": orjson_loads,
         "pyarrow string cast": arrow_cast,
         "pyarrow.csv": arrow_csv,

@@ -3,7 +3,7 @@
     from embup_client import Client
 
     with Client("http://127.0.0.1:8000") as service:
-        answer = service.upsample([0.1] * 32)
+        answer = service.upsample(embedding)
         batch_request_id = service.submit_batch("new.txt", "long.txt")
         print(service.wait(batch_request_id).phase)
 

@@ -59,5 +59,5 @@ def common_headers(api_key: str | None) -> dict[str, str]:
 
 
 def timeouts(timeout_s: float) -> httpx.Timeout:
-    """Give the limits of one try; connecting takes a moment, or nobody is there."""
+    """Give the limits of one try; connecting is quick, or nothing listens."""
     return httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S))

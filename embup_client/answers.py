@@ -22,7 +22,7 @@ class Upsampled(Struct, frozen=True):
     Attributes
     ----------
     embedding
-        1536 numbers; the vector has length 1.
+        As many numbers as the decoder's output dimensions; the vector has length 1.
     model_version
         Version of the decoder that answered.
     confidence
@@ -50,7 +50,7 @@ class UpsampledArray:
     Attributes
     ----------
     embeddings
-        float32, shape (n, 1536), unit rows.
+        float32, shape (n, output dimensions), unit rows.
     model_version
         Version of the decoder that answered.
     confidence
@@ -119,6 +119,7 @@ class BatchStatus(Struct, frozen=True, kw_only=True):
     on_bad_row: str
     overwrite: bool
     max_bad_rows: float | None = None
+    basis: str = "decoded"
     submitted_at: datetime
     started_at: datetime | None = None
     updated_at: datetime
@@ -131,20 +132,72 @@ class BatchStatus(Struct, frozen=True, kw_only=True):
         return self.status != "IN PROGRESS"
 
 
-class ModelEntry(Struct, frozen=True):
+class ModelScores(Struct, frozen=True):
+    """What a decoder reached on held-out rows when it was trained; None where it was not measured.
+
+    Attributes
+    ----------
+    r2, mae
+        R2 and mean absolute error of the cosines between test rows.
+    recall_at_10
+        Share of the 10 true nearest training rows that are retrieved.
+    """
+
+    r2: float | None = None
+    mae: float | None = None
+    recall_at_10: float | None = None
+
+
+class ModelAnchors(Struct, frozen=True):
+    """How well a decoder's vectors in the basis `original` agree with original embeddings.
+
+    Attributes
+    ----------
+    anchors
+        Known originals that fix the basis.
+    documents
+        Decoded vectors that each was compared with when held out.
+    r2
+        Of the cosines of held-out originals with decoded vectors.
+    recall_at_10
+        Share of the 10 true nearest of these that are found; None among too few.
+    """
+
+    anchors: int
+    documents: int
+    r2: float
+    recall_at_10: float | None = None
+
+
+class ModelEntry(Struct, frozen=True, kw_only=True):
     """One published decoder.
 
     Attributes
     ----------
-    latest
+    source, rows
+        The data it was trained on, and how many rows that has.
+    current
         Whether a reload would put it into service.
+    input_dims, output_dims
+        Numbers in a projected embedding and in a decoded vector; None from an older service.
+    anchors
+        None of a version without anchors, which has only the basis `decoded`.
+    basis_id
+        Decoded vectors of versions with the same one can be compared; None from an older service.
     """
 
     version: str
     decoder: str
     created_at: str
-    latest: bool
+    source: str | None = None
+    rows: int | None = None
+    scores: ModelScores = ModelScores()
+    current: bool
     in_service: bool
+    input_dims: int | None = None
+    output_dims: int | None = None
+    anchors: ModelAnchors | None = None
+    basis_id: str | None = None
 
 
 class ReloadFailure(Struct, frozen=True, kw_only=True):

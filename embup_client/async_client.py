@@ -10,6 +10,7 @@ import httpx
 
 from embup_client import calls
 from embup_client.address import common_headers, service_url, timeouts
+from embup_client.debugging import AsyncDebugger
 from embup_client.errors import EmbupServiceError
 from embup_client.following import PATIENCE_S, Following
 from embup_client.refusals import telling_of
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         UpsampledArray,
         UpsampledMany,
     )
-    from embup_client.calls import Call, FilePath, OnBadRow, Vector, Vectors
+    from embup_client.calls import Basis, Call, FilePath, OnBadRow, Vector, Vectors
 
 T = TypeVar("T")
 
@@ -70,6 +71,7 @@ class AsyncClient:
             verify=verify,
             trust_env=False,
         )
+        self.debug = AsyncDebugger(self._send)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -84,17 +86,17 @@ class AsyncClient:
         """Close all connections."""
         await self._http.aclose()
 
-    async def upsample(self, embedding: Vector) -> Upsampled:
-        """Decode one vector of 32 numbers."""
-        return await self._send(calls.upsample(embedding))
+    async def upsample(self, embedding: Vector, *, basis: Basis = "decoded") -> Upsampled:
+        """Decode one projected embedding."""
+        return await self._send(calls.upsample(embedding, basis=basis))
 
-    async def upsample_many(self, embeddings: Vectors) -> UpsampledMany:
+    async def upsample_many(self, embeddings: Vectors, *, basis: Basis = "decoded") -> UpsampledMany:
         """Decode several vectors, up to as many as the service takes (256), as lists."""
-        return await self._send(calls.upsample_many(embeddings))
+        return await self._send(calls.upsample_many(embeddings, basis=basis))
 
-    async def upsample_array(self, embeddings: Vectors) -> UpsampledArray:
-        """Decode several vectors as NumPy arrays; embeddings: float32, shape (n, 1536)."""
-        return await self._send(calls.upsample_array(embeddings))
+    async def upsample_array(self, embeddings: Vectors, *, basis: Basis = "decoded") -> UpsampledArray:
+        """Decode several vectors as NumPy arrays; embeddings: float32, shape (n, output dimensions)."""
+        return await self._send(calls.upsample_array(embeddings, basis=basis))
 
     async def submit_batch(
         self,
@@ -103,7 +105,9 @@ class AsyncClient:
         *,
         on_bad_row: OnBadRow = "fail",
         overwrite: bool = False,
+        make_parents: bool = False,
         max_bad_rows: float | None = None,
+        basis: Basis = "decoded",
         idempotency_key: str | None = None,
     ) -> str:
         """Submit a file; give its batch_request_id."""
@@ -113,7 +117,9 @@ class AsyncClient:
                 output_filepath,
                 on_bad_row=on_bad_row,
                 overwrite=overwrite,
+                make_parents=make_parents,
                 max_bad_rows=max_bad_rows,
+                basis=basis,
                 idempotency_key=idempotency_key,
             )
         )
@@ -137,7 +143,7 @@ class AsyncClient:
     ) -> AsyncGenerator[BatchStatus]:
         """Give the status of a batch now, at each change, and a last time when it has ended.
 
-        Whoever leaves the loop early ends the stream with `contextlib.aclosing`.
+        To leave the loop early, end the stream with `contextlib.aclosing`.
         """
         following = Following(patience_s)
         poll, stream = calls.batch(batch_request_id), calls.batch_events(batch_request_id)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 OnBadRow = Literal["fail", "nan"]
+Basis = Literal["decoded", "original"]
 OCTET_STREAM = "application/octet-stream"
 EVENT_STREAM = "text/event-stream"
 SILENCE_S = 25.0  # of a stream; the service says every 10 s that it is still there
@@ -107,17 +108,17 @@ class Call(Generic[T]):
         return self.read(response)
 
 
-def upsample(embedding: Vector) -> Call[Upsampled]:
+def upsample(embedding: Vector, *, basis: Basis) -> Call[Upsampled]:
     """Decode one vector."""
-    return _posted("/v1/upsample", {"embedding": embedding}, _json(Upsampled))
+    return posted("/v1/upsample", {"embedding": embedding} | _other(basis), json_reader(Upsampled))
 
 
-def upsample_many(embeddings: Vectors) -> Call[UpsampledMany]:
+def upsample_many(embeddings: Vectors, *, basis: Basis) -> Call[UpsampledMany]:
     """Decode several, answered as JSON."""
-    return _posted("/v1/upsample", {"embeddings": embeddings}, _json(UpsampledMany))
+    return posted("/v1/upsample", {"embeddings": embeddings} | _other(basis), json_reader(UpsampledMany))
 
 
-def upsample_array(embeddings: Vectors) -> Call[UpsampledArray]:
+def upsample_array(embeddings: Vectors, *, basis: Basis) -> Call[UpsampledArray]:
     """Decode several, answered as raw float32."""
     import numpy as np  # an ImportError now and not after the answer
 
@@ -129,9 +130,10 @@ def upsample_array(embeddings: Vectors) -> Call[UpsampledArray]:
             confidence = np.array(headers["Embup-Confidence"].split(","), np.float64).reshape(shape[0])
             return UpsampledArray(values, headers["Embup-Model-Version"], confidence)
         except (KeyError, ValueError) as error:
-            raise _unexpected(response, f"no rows of float32: {error}") from error
+            raise unexpected(response, f"no rows of float32: {error}") from error
 
-    return _posted("/v1/upsample", {"embeddings": embeddings}, read, headers={"Accept": OCTET_STREAM})
+    body = {"embeddings": embeddings} | _other(basis)
+    return posted("/v1/upsample", body, read, headers={"Accept": OCTET_STREAM})
 
 
 def submit_batch(
@@ -140,19 +142,24 @@ def submit_batch(
     *,
     on_bad_row: OnBadRow,
     overwrite: bool,
+    make_parents: bool,
     max_bad_rows: float | None,
+    basis: Basis,
     idempotency_key: str | None,
 ) -> Call[str]:
     """Submit a file; its key makes a second try of it the same batch."""
-    body = {
+    body: dict[str, Any] = {
         "input_filepath": str(input_filepath),
         "output_filepath": str(output_filepath),
         "on_bad_row": on_bad_row,
         "overwrite": overwrite,
         "max_bad_rows": max_bad_rows,
+        **_other(basis),
     }
-    accepted = _json(BatchAccepted)
-    return _posted(
+    if make_parents:  # else a service of before this field would refuse it
+        body["make_parents"] = True
+    accepted = json_reader(BatchAccepted)
+    return posted(
         "/v1/batches",
         body,
         lambda response: accepted(response).batch_request_id,
@@ -162,7 +169,7 @@ def submit_batch(
 
 def batch(batch_request_id: str) -> Call[BatchStatus]:
     """Look where one batch stands."""
-    return Call("GET", _batch_path(batch_request_id), _json(BatchStatus), Repeat.ALWAYS)
+    return Call("GET", _batch_path(batch_request_id), json_reader(BatchStatus), Repeat.ALWAYS)
 
 
 def batch_events(batch_request_id: str) -> Call[None]:
@@ -173,7 +180,7 @@ def batch_events(batch_request_id: str) -> Call[None]:
 
 def batches(*, limit: int, status: str | None, phase: str | None) -> Call[list[BatchStatus]]:
     """List the newest batches."""
-    listed = _json(BatchList)
+    listed = json_reader(BatchList)
     wanted = {"limit": str(limit), "status": status, "phase": phase}
     params = {name: value for name, value in wanted.items() if value is not None}
     return Call("GET", "/v1/batches", lambda found: listed(found).batches, Repeat.ALWAYS, params=params)
@@ -181,53 +188,66 @@ def batches(*, limit: int, status: str | None, phase: str | None) -> Call[list[B
 
 def cancel(batch_request_id: str) -> Call[BatchStatus]:
     """Cancel one batch; a second try would be told that it is cancelled already."""
-    return Call("POST", f"{_batch_path(batch_request_id)}/cancel", _json(BatchStatus), Repeat.UNSENT)
+    return Call("POST", f"{_batch_path(batch_request_id)}/cancel", json_reader(BatchStatus), Repeat.UNSENT)
 
 
 def models() -> Call[ModelList]:
     """List published decoders."""
-    return Call("GET", "/v1/models", _json(ModelList), Repeat.ALWAYS)
+    return Call("GET", "/v1/models", json_reader(ModelList), Repeat.ALWAYS)
 
 
 def reload() -> Call[Reloaded]:
     """Put the latest decoder into service; a second try would be told that nothing changed."""
-    return Call("POST", "/v1/models/reload", _json(Reloaded), Repeat.UNSENT)
+    return Call("POST", "/v1/models/reload", json_reader(Reloaded), Repeat.UNSENT)
 
 
 def promote(version: str) -> Call[Reloaded]:
     """Put one version into service."""
-    name = _in_path(version, "version", "`embup models` shows all of them.")
-    return Call("POST", f"/v1/models/{name}/promote", _json(Reloaded), Repeat.UNSENT)
+    name = in_path(version, "version", "`embup models` shows all of them.")
+    return Call("POST", f"/v1/models/{name}/promote", json_reader(Reloaded), Repeat.UNSENT)
 
 
 def rollback() -> Call[Reloaded]:
     """Put the version from before into service; a second try would go back one more."""
-    return Call("POST", "/v1/models/rollback", _json(Reloaded), Repeat.UNSENT)
+    return Call("POST", "/v1/models/rollback", json_reader(Reloaded), Repeat.UNSENT)
 
 
 def live() -> Call[Alive]:
     """Ask whether the process answers."""
-    return Call("GET", "/health/live", _json(Alive), Repeat.NEVER)
+    return Call("GET", "/health/live", json_reader(Alive), Repeat.NEVER)
 
 
 def ready() -> Call[Ready]:
     """Ask whether the service can do its work."""
-    return Call("GET", "/health/ready", _json(Ready), Repeat.NEVER)
+    return Call("GET", "/health/ready", json_reader(Ready), Repeat.NEVER)
 
 
-def _posted(
+def _other(basis: Basis) -> dict[str, Any]:
+    """The field of a basis; the usual one is not sent: a service of before this field would refuse it."""
+    return {} if basis == "decoded" else {"basis": basis}
+
+
+def posted(
     path: str,
     body: Mapping[str, Any],
     read: Callable[[httpx.Response], T],
     *,
     headers: Mapping[str, str] | None = None,
+    repeat: Repeat = Repeat.ALWAYS,
 ) -> Call[T]:
+    """Send a body as JSON.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is none.
+    """
     try:
         content = msgspec.json.encode(body, enc_hook=_as_list)
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"{path}: expected numbers, found something else: {error}.") from error
     typed = {"Content-Type": "application/json"} | dict(headers or {})
-    return Call("POST", path, read, Repeat.ALWAYS, headers=typed, content=content)
+    return Call("POST", path, read, repeat, headers=typed, content=content)
 
 
 def _as_list(value: Any) -> Any:
@@ -238,19 +258,21 @@ def _as_list(value: Any) -> Any:
 
 
 @cache
-def _json(kind: type[T]) -> Callable[[httpx.Response], T]:
+def json_reader(kind: type[T]) -> Callable[[httpx.Response], T]:
+    """Give what reads an answer of a kind from JSON."""
     decoder = msgspec.json.Decoder(kind)
 
     def read(response: httpx.Response) -> T:
         try:
             return decoder.decode(response.content)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise _unexpected(response, str(error)) from error
+            raise unexpected(response, str(error)) from error
 
     return read
 
 
-def _unexpected(response: httpx.Response, why: str) -> UnexpectedAnswerError:
+def unexpected(response: httpx.Response, why: str) -> UnexpectedAnswerError:
+    """The error of an answer that is none of this service."""
     asked = response.request
     address = f"{asked.url.scheme}://{asked.url.netloc.decode()}"
     return UnexpectedAnswerError(
@@ -262,11 +284,18 @@ def _unexpected(response: httpx.Response, why: str) -> UnexpectedAnswerError:
 
 def _batch_path(batch_request_id: str) -> str:
     """Name one batch; an empty id, such as an unset variable of a script, would name the list of all."""
-    found = _in_path(batch_request_id, "batch_request_id", "`embup list` shows the ids of all batches.")
+    found = in_path(batch_request_id, "batch_request_id", "`embup list` shows the ids of all batches.")
     return f"/v1/batches/{found}"
 
 
-def _in_path(name: str, what: str, remedy: str) -> str:
+def in_path(name: str, what: str, remedy: str) -> str:
+    """Quote a name as one part of a path.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is empty, or would lead elsewhere.
+    """
     # "." and "..", quoted or not, are taken out of a path on its way.
     if not name.strip() or name in {".", ".."}:
         raise InvalidArgumentError(f"expected a {what}, found {name.strip() or 'nothing'}.", remedy=remedy)

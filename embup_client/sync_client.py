@@ -11,6 +11,7 @@ import httpx
 
 from embup_client import calls
 from embup_client.address import common_headers, service_url, timeouts
+from embup_client.debugging import Debugger
 from embup_client.errors import EmbupServiceError
 from embup_client.following import PATIENCE_S, Following
 from embup_client.refusals import telling_of
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         UpsampledArray,
         UpsampledMany,
     )
-    from embup_client.calls import Call, FilePath, OnBadRow, Vector, Vectors
+    from embup_client.calls import Basis, Call, FilePath, OnBadRow, Vector, Vectors
 
 T = TypeVar("T")
 
@@ -83,6 +84,7 @@ class Client:
             verify=verify,
             trust_env=False,
         )
+        self.debug = Debugger(self._send)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -97,50 +99,59 @@ class Client:
         """Close all connections."""
         self._http.close()
 
-    def upsample(self, embedding: Vector) -> Upsampled:
-        """Decode one vector of 32 numbers.
+    def upsample(self, embedding: Vector, *, basis: Basis = "decoded") -> Upsampled:
+        """Decode one projected embedding.
 
         Parameters
         ----------
         embedding
-            32 numbers: a sequence, or an array of shape (32,).
+            As many numbers as the decoder in service takes: a sequence, or an array of shape (d,).
+        basis
+            Axes of the vectors: `decoded`, to be compared with other decoded ones, or `original`, to be
+            compared with original embeddings as well, for which the decoder in service needs anchors.
 
         Raises
         ------
         BadRequestError
-            It has not 32 numbers, or one that is not finite.
+            It is not as long as the decoder in service takes, or a number is not finite.
+        UnprocessableError
+            It has only zeros, or the decoder in service has no anchors.
         EmbupServiceError
             The service cannot be reached, or refuses.
         """
-        return self._send(calls.upsample(embedding))
+        return self._send(calls.upsample(embedding, basis=basis))
 
-    def upsample_many(self, embeddings: Vectors) -> UpsampledMany:
+    def upsample_many(self, embeddings: Vectors, *, basis: Basis = "decoded") -> UpsampledMany:
         """Decode several vectors, up to as many as the service takes (256), as lists.
 
         Parameters
         ----------
         embeddings
-            Rows of 32 numbers: sequences, or an array of shape (n, 32).
+            Projected embeddings: sequences, or an array of shape (n, d).
+        basis
+            As for `upsample`.
 
         Raises
         ------
         EmbupServiceError
             As for `upsample`.
         """
-        return self._send(calls.upsample_many(embeddings))
+        return self._send(calls.upsample_many(embeddings, basis=basis))
 
-    def upsample_array(self, embeddings: Vectors) -> UpsampledArray:
+    def upsample_array(self, embeddings: Vectors, *, basis: Basis = "decoded") -> UpsampledArray:
         """Decode several vectors as NumPy arrays; they travel as raw float32, a third of the JSON.
 
         Parameters
         ----------
         embeddings
-            Rows of 32 numbers: sequences, or an array of shape (n, 32).
+            Projected embeddings: sequences, or an array of shape (n, d).
+        basis
+            As for `upsample`.
 
         Returns
         -------
         UpsampledArray
-            With embeddings: float32, shape (n, 1536).
+            With embeddings: float32, shape (n, output dimensions).
 
         Raises
         ------
@@ -149,7 +160,7 @@ class Client:
         EmbupServiceError
             As for `upsample`.
         """
-        return self._send(calls.upsample_array(embeddings))
+        return self._send(calls.upsample_array(embeddings, basis=basis))
 
     def submit_batch(
         self,
@@ -158,7 +169,9 @@ class Client:
         *,
         on_bad_row: OnBadRow = "fail",
         overwrite: bool = False,
+        make_parents: bool = False,
         max_bad_rows: float | None = None,
+        basis: Basis = "decoded",
         idempotency_key: str | None = None,
     ) -> str:
         """Submit a file; give its batch_request_id.
@@ -168,11 +181,15 @@ class Client:
         input_filepath, output_filepath
             On the service's machine; relative ones start at its first batch folder.
         on_bad_row
-            Stop at a bad row, or write a row of nan for it and go on.
+            Stop at a bad row, or write a row of nan for it and continue.
         overwrite
             Replace an output that exists.
+        make_parents
+            Whether to create the missing folders above `output_filepath`.
         max_bad_rows
             With `nan`: fail when more rows are bad. 1 and more is a count, less a share of rows.
+        basis
+            As for `upsample`.
         idempotency_key
             Text under which the same request is always the same batch, also for another client. By default
             each call has its own, so that trying it again never submits twice.
@@ -192,7 +209,9 @@ class Client:
                 output_filepath,
                 on_bad_row=on_bad_row,
                 overwrite=overwrite,
+                make_parents=make_parents,
                 max_bad_rows=max_bad_rows,
+                basis=basis,
                 idempotency_key=idempotency_key,
             )
         )

@@ -1,7 +1,9 @@
-"""How long vectors are: the one place of both numbers."""
+"""Dimensions of the built-in sample; those of other data are read from it, and kept in the manifest."""
 
-INPUT_DIMS = 32
-"""Of a projected embedding."""
+from typing import Final
 
-OUTPUT_DIMS = 1536
-"""Of an original, and so of what is decoded."""
+DEFAULT_INPUT_DIMS: Final = 32
+"""Dimensions of a projected embedding of the sample."""
+
+DEFAULT_OUTPUT_DIMS: Final = 1536
+"""Dimensions of an original of the sample, and of any data whose originals' dimensions nobody states."""

@@ -3,18 +3,24 @@
     EmbupError
     ├─ SourceError                training data
     │   ├─ SourceUnavailableError   cannot be had: missing, refused, too large, wrong hash
-    │   └─ InvalidDataError         had, but not what it should be: shape, NaN, not unit, not symmetric
+    │   ├─ InvalidDataError         had, but not what it should be: shape, NaN, not unit, not symmetric
+    │   └─ BasisLostError           without the landmark rows of the basis that is to be kept
     ├─ TrainingError              a fit cannot go on, or its result must not be published
     ├─ ArtifactError              published decoders
     │   ├─ InvalidArtifactError     damaged, foreign or not reproducing its golden answers
     │   └─ NoArtifactError          nothing is published yet
     ├─ InputError                 what a caller handed in
+    │   ├─ InvalidArgumentError     an argument of the Python API; also a ValueError
+    │   │   └─ NotFittedError         a decoder used before fit; also an AttributeError
+    │   ├─ NoAnchorsError           the originals' basis of a decoder without anchors, or with too few
+    │   ├─ NoProjectionError        the map to short vectors of a version without one
     │   ├─ BadRowError              one row of a file
     │   └─ InputFileError           the file as a whole
     ├─ OutputError                what a caller asked to be written cannot be
-    └─ JobError                   batch requests
-        ├─ UnknownJobError
-        └─ JobConflictError
+    ├─ JobError                   batch requests
+    │   ├─ UnknownJobError
+    │   └─ JobConflictError
+    └─ MissingExtraError          a package that only some installations have; an ImportError, too
 
 A message says what was expected and what was found, with file, line and value; the remedy says what to do.
 """
@@ -65,6 +71,10 @@ class InvalidDataError(SourceError):
     """Training data was had but is not what it should be."""
 
 
+class BasisLostError(SourceError):
+    """Training data does not hold the landmark rows of the basis that is to be kept."""
+
+
 class TrainingError(EmbupError):
     """A fit cannot go on, or its result must not be published."""
 
@@ -87,19 +97,39 @@ class InputError(EmbupError):
     """What a caller handed in cannot be used."""
 
 
+class InvalidArgumentError(InputError, ValueError):
+    """An argument of the Python API has another shape, type or value than expected."""
+
+
+class NotFittedError(InvalidArgumentError, AttributeError):
+    """A decoder is used before it is fitted; the same bases as scikit-learn's error of that name."""
+
+
+class NoAnchorsError(InputError):
+    """Rows in the originals' basis are asked of a decoder for which it is not known."""
+
+    code = "no_anchors"
+
+
+class NoProjectionError(InputError):
+    """Vectors are to be projected by a version that holds no map to do it with."""
+
+
 class BadRowError(InputError):
     """One row of an input file cannot be used.
 
     Parameters
     ----------
     line
-        1-based line number in the file.
+        1-based number of the line in a text, of the row in any other file.
     reason
         What was expected and found, without the line number.
     raw
         The beginning of the offending text.
     file
         The file, as the caller named it; the message begins with it.
+    unit
+        What the number counts: "line" or "row".
     """
 
     code = "bad_row"
@@ -111,10 +141,11 @@ class BadRowError(InputError):
         raw: str = "",
         *,
         file: Path | str | None = None,
+        unit: str = "line",
         remedy: str = "",
         code: str | None = None,
     ) -> None:
-        place = f"line {line}" if file is None else f"{file}, line {line}"
+        place = f"{unit} {line}" if file is None else f"{file}, {unit} {line}"
         super().__init__(f"{place}: {reason}", remedy=remedy, code=code)
         self.line = line
         self.reason = reason
@@ -145,3 +176,9 @@ class JobConflictError(JobError):
     """A batch request contradicts another one, or its own state."""
 
     code = "conflict"
+
+
+class MissingExtraError(EmbupError, ImportError):
+    """A package is not installed that an extra of the distribution installs; the remedy names the extra."""
+
+    code = "missing_extra"

@@ -1,4 +1,4 @@
-"""Settings in words, for the shells: the README's table of them, and the refusal of one.
+"""Settings in words, for the shells: the table of docs/reference/settings.md, and the refusal of one.
 
 Fields and errors are taken as pydantic has them, by their shape: which library reads the environment is the
 shells' affair.

@@ -6,9 +6,8 @@ from typing import Any
 import dagster as dg
 
 from pipelines.defs import checks
-from pipelines.defs.assets import geometry, inputs, publication
+from pipelines.defs.assets import evaluation, geometry, inputs, publication, transform
 from pipelines.defs.assets.candidates import candidate_assets
-from pipelines.defs.assets.evaluation import evaluation_asset
 from pipelines.defs.jobs import train_and_publish_job
 from pipelines.defs.resources import resources_for
 from pipelines.settings import PipelineSettings
@@ -28,9 +27,8 @@ def build_defs(
     """
     return dg.Definitions(
         assets=[
-            *dg.load_assets_from_modules([inputs, geometry, publication]),
-            *candidate_assets(),
-            evaluation_asset(),
+            *dg.load_assets_from_modules([inputs, geometry, transform, evaluation, publication]),
+            candidate_assets(),
         ],
         asset_checks=dg.load_asset_checks_from_modules([checks]),
         jobs=[train_and_publish_job],

@@ -1,7 +1,6 @@
-"""Dagster's own records: below the data folder, whoever starts Dagster, and telemetry off.
+"""Dagster's own records: below the data folder, with telemetry off.
 
-`dagster dev` started in the project's folder reads `dagster.yaml` there. For another data folder
-`python -m pipelines.instance DATA` prepares the same below it and prints what DAGSTER_HOME must be.
+`python -m pipelines.instance DATA` prepares them and prints what DAGSTER_HOME must be; `make dev` does that.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from embup_core.durable import replace_durably
+from embup_core.files.atomic import replace_durably
 
 HOME = ".dagster"
 
@@ -17,13 +16,17 @@ CONFIGURATION = """\
 telemetry:
   enabled: false
 
+# No invitation to a newsletter at the first visit.
+nux:
+  enabled: false
+
 # A fit takes all cores and holds matrices: two runs side by side would only fight.
 concurrency:
   runs:
     max_concurrent_runs: 1
 
-# Assets tell what they do as events. Catching what they print as well would take two more processes a step,
-# which answer a Ctrl-C with tracebacks.
+# Assets log as events. Capturing stdout and stderr as well would take two more processes a step, which answer
+# a Ctrl-C with tracebacks; so the tabs stdout and stderr of a run stay empty.
 compute_logs:
   module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager

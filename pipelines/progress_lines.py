@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from embup_core.progress import Progress
+
 LOG_INTERVAL_S = 5.0
 
 
-def progress_line(label: str, done: int, total: int | None) -> str:
+def progress_line(label: str, done: float, total: float | None) -> str:
     """Word it: ``label: 1,500 of 3,000``."""
-    return f"{label}: {done:,} of {total:,}" if total else f"{label}: {done:,}"
+    return f"{label}: {done:,.0f} of {total:,.0f}" if total else f"{label}: {done:,.0f}"
 
 
 _DONE_OF_TOTAL = re.compile(r": ([\d,]+) of ([\d,]+)$")
@@ -32,13 +34,11 @@ def share_done(line: str) -> float | None:
     return done / total
 
 
-def now_and_then(
-    log: Callable[[str], None], *, interval_s: float = LOG_INTERVAL_S
-) -> Callable[[str, int, int | None], None]:
+def now_and_then(log: Callable[[str], None], *, interval_s: float = LOG_INTERVAL_S) -> Progress:
     """Make a progress callback that logs at most one line every few seconds."""
     last_s = time.monotonic()
 
-    def progress(label: str, done: int, total: int | None) -> None:
+    def progress(label: str, done: float, total: float | None) -> None:
         nonlocal last_s
         if time.monotonic() - last_s >= interval_s:
             last_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""Dagster's events of one run, told as progress: how much of the work is done, and what is being done."""
+"""Dagster's events of one run as progress: how much of the work is done, and what is being done."""
 
 from __future__ import annotations
 
@@ -7,26 +7,14 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from embup_core.decoders import DECODERS
-from pipelines.defs.assets.candidates import asset_name
+from embup_core.training.step_progress import StepProgress, decoder_step, step_shares
+from pipelines.defs.assets.decoder_config import FITS
 from pipelines.progress_lines import share_done
 
 if TYPE_CHECKING:
-    from pipelines.run import ProgressCallback
+    from embup_core.progress import Progress
 
-# About how long steps take, as shares of a run on real data; a step that has no share does not move the bar.
-_SHARES = {"cosine_matrix": 3.0, "coordinates": 5.0, "evaluation": 40.0, "decoder_artifact": 3.0}
-_SHARE_OF_A_DECODER = 4.0
-_SHARE_OF_A_DECODER_LEARNED_IN_STEPS = 75.0
-
-
-def step_shares() -> dict[str, float]:
-    """About how long each step takes, in units of which the whole is the sum."""
-    return _SHARES | {
-        asset_name(name): _SHARE_OF_A_DECODER_LEARNED_IN_STEPS
-        if "pytorch" in decoder.fitted_with
-        else _SHARE_OF_A_DECODER
-        for name, decoder in DECODERS.items()
-    }
+DECODER_STEPS = frozenset(map(decoder_step, DECODERS))
 
 
 class ProgressReport:
@@ -35,54 +23,61 @@ class ProgressReport:
     Parameters
     ----------
     callback
-        Told about each change, if given.
+        Called at each change, if given.
+    choice
+        The choice of decoders, which says how long steps take.
 
     Attributes
     ----------
     step
         What is being done.
     failed_checks
-        Evaluations of checks that did not pass.
+        Evaluations of checks that did not pass and block.
+    warnings
+        What other checks that did not pass found, a sentence each.
     service
-        What became of the running service.
+        What a running service answered.
     """
 
-    def __init__(self, callback: ProgressCallback | None) -> None:
+    def __init__(self, callback: Progress | None, choice: str) -> None:
         self.step = ""
         self.failed_checks: list[dg.AssetCheckEvaluation] = []
+        self.warnings: list[str] = []
         self.service = ""
-        self._callback = callback
-        self._shares = step_shares()
-        self._total = sum(self._shares.values())
-        self._done = 0.0
-        self._told = 0.0
+        self._shares = step_shares(choice)
+        self._progress = StepProgress(callback, self._shares)
 
     def __call__(self, entry: dg.EventLogEntry) -> None:
         """Take in one event."""
         event = entry.dagster_event
         if event is None:  # a line that an asset logged
-            part = (share_done(entry.user_message) or 0.0) * self._shares.get(self.step, 0.0)
-            self._tell(f"{self.step}: {entry.user_message}" if self.step else entry.user_message, part)
-            return
-        if event.event_type == dg.DagsterEventType.STEP_START:
+            message = entry.user_message
+            begin = message.partition(":")[0]  # one step fits all decoders, and begins with the one it is at
+            step = begin if begin in self._shares else self.step
+            self._progress.report(step, message.removeprefix(f"{step}: "), share_done(message) or 0.0)
+        elif event.event_type == dg.DagsterEventType.STEP_START:
             self.step = event.step_key or ""
-            self._tell(self.step)
+            self._progress.report(self.step)
         elif event.event_type == dg.DagsterEventType.STEP_SUCCESS:
-            self._done += self._shares.get(event.step_key or "", 0.0)
-            self._tell(self.step)
+            self._finish(event.step_key or "")
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data
-            if not evaluation.passed:
+            if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.WARN:
+                self.warnings.append(str(evaluation.description))
+            elif not evaluation.passed:
                 self.failed_checks.append(evaluation)
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
+            asset = event.asset_key.to_user_string() if event.asset_key else ""
+            if asset in DECODER_STEPS:
+                self._progress.finish(asset)
             self._note_service(event)
+
+    def _finish(self, step: str) -> None:
+        """All decoders with the step that fits them, those that could not be fitted too."""
+        for one in filter(DECODER_STEPS.__contains__, self._shares) if step == FITS else [step]:
+            self._progress.finish(one)
 
     def _note_service(self, event: dg.DagsterEvent) -> None:
         materialization = event.step_materialization_data.materialization
         if materialization.asset_key == dg.AssetKey("upsampler_service"):
             self.service = str(materialization.metadata["state"].value)
-
-    def _tell(self, note: str, part_of_step: float = 0.0) -> None:
-        self._told = max(self._told, self._done + part_of_step)
-        if self._callback is not None:
-            self._callback(self._told, self._total, note)

@@ -1,6 +1,6 @@
 """What can be set about training, and where each value comes from: arguments, then EMBUP_* variables.
 
-`python -m pipelines.settings` prints its table in docs/settings.md.
+`python -m pipelines.settings` prints its table in docs/reference/settings.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from embup_core.dims import DEFAULT_OUTPUT_DIMS
 from embup_core.settings_table import PREFIX, markdown_settings
+from embup_core.training.data_folder import DEFAULT_SOURCE, remembered_source
 
 
 class PipelineSettings(BaseSettings):
@@ -20,14 +22,21 @@ class PipelineSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
 
     source: str = Field(
-        default="sample",
+        default="",
         description="Training data: `sample` (generated), a folder that holds `projected_train_embs.npy` and "
-        "`og_train_cos_theta.npy`, or the URLs of the two, separated by a comma.",
+        "`og_train_cos_theta.npy`, or the URLs of the two, separated by a comma. Empty: the source that the "
+        "data folder belongs to (its `source.json`), else `sample`.",
     )
     source_sha256: str = Field(
         default="",
         pattern=r"^([0-9a-fA-F]{64},[0-9a-fA-F]{64})?$",
         description="SHA-256 of the two downloads, separated by a comma. Empty: not compared.",
+    )
+    output_dims: int = Field(
+        default=DEFAULT_OUTPUT_DIMS,
+        ge=2,
+        description="Dimensions of the originals, and so of decoded vectors. The files do not state them: "
+        "the rank of the cosine matrix may be lower, but not higher.",
     )
     max_download_bytes: int = Field(
         default=8 * 2**30,
@@ -36,8 +45,13 @@ class PipelineSettings(BaseSettings):
     )
     decoder: str = Field(
         default="auto",
-        description="Name of the decoder to publish, or `auto`: the best on validation rows, or `fast`: the "
-        "best of those that are fitted without PyTorch.",
+        description="Name of the decoder to publish, or `auto`: the best on validation rows of those that "
+        "can win, `ladder`: the best of all.",
+    )
+    promote: bool | None = Field(
+        default=None,
+        description="Whether a newly published decoder goes into service. Empty: unless another one is in "
+        "service that was trained on other data, or is better on the same rows.",
     )
     registry: Path = Field(default=Path("data/registry"), description="Folder of published decoders.")
     data: Path = Field(
@@ -45,15 +59,27 @@ class PipelineSettings(BaseSettings):
         description="Folder of downloads, intermediate results and Dagster's own records.",
     )
     service_url: str = Field(
-        default="http://127.0.0.1:8000",
-        pattern=r"^https?://",
-        description="Service that is told about a newly published decoder, if one answers there.",
+        default="",
+        pattern=r"^(https?://.*)?$",
+        description="Service that is asked to load a newly promoted decoder. Empty: none; a service on the "
+        "same registry loads it by itself within seconds.",
     )
+
+    @property
+    def training_source(self) -> str:
+        """The source to train on: the one set, else that of the data folder, else the sample."""
+        return self.source or remembered_source(self.data) or DEFAULT_SOURCE
+
+    @field_validator("promote", mode="before")
+    @classmethod
+    def _none_where_empty(cls, value: object) -> object:
+        """An empty variable is one that is not set."""
+        return None if value == "" else value
 
     @field_validator("registry", "data")
     @classmethod
     def _make_absolute(cls, folder: Path) -> Path:
-        """Dagster's processes may stand in other folders than the one that was started."""
+        """Dagster's processes may have other working folders than the one that was started."""
         return folder.expanduser().absolute()
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 import embup_core
-from embup_core.durable import sync_folder, write_durably
+from embup_core.files.atomic import sync_folder, write_durably
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Runs the service in this process until it is told to stop."""
+"""Runs the service in this process until a signal stops it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ import structlog
 import uvicorn
 
 from embup_core.errors import EmbupError
-from serving.access import ApiKeys, require_keys_beyond_loopback
-from serving.access_log import AccessLog
-from serving.boundary import ANSWER_HEADERS, Boundary, HostNames
-from serving.http_protocol import ConnectionLimits, LimitedProtocol
-from serving.logs import configure_logging, decoder_in_service
-from serving.observed import Observed
+from embup_core.files.processes import is_linux
+from serving.access.keys import ApiKeys, require_keys_beyond_loopback
+from serving.access.sessions import Sessions
+from serving.application import assemble
+from serving.edge.boundary import ANSWER_HEADERS, Boundary, HostNames
+from serving.edge.connections import LINGER_S, ConnectionLimits, LimitedProtocol
+from serving.edge.observed import Observed
+from serving.observability.logs import configure_logging, decoder_in_service
+from serving.pages.problem import ProblemPages
+from serving.realtime.threads import limit_math_threads
 from serving.services import Services
-from serving.threads import limit_math_threads
-from serving.wiring import assemble
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from litestar.types import ASGIApp
 
+    from serving.observability.requests import RequestObservations
     from serving.settings import ServingSettings
 
 log = structlog.get_logger("embup.serving")
@@ -54,8 +57,13 @@ def run_server(settings: ServingSettings, *, port_file: Path | None = None) -> N
     InputError
         The API keys cannot be used, or there are none although other machines could reach the service.
     EmbupError
-        The address cannot be listened on, or a folder of batch files cannot be opened.
+        The address cannot be listened on, a folder of batch files cannot be opened, or this is not Linux.
     """
+    if not is_linux():
+        raise EmbupError(
+            f"The service needs Linux, found {sys.platform}.",
+            remedy="Run it in a container. Decoding, training and the client work here.",
+        )
     keys = ApiKeys.of(settings)
     configure_logging(settings.log_format, settings.log_level)
     limit_math_threads()
@@ -63,16 +71,16 @@ def run_server(settings: ServingSettings, *, port_file: Path | None = None) -> N
     services = Services(settings)
     listening = _listen(settings, keys)
     decoder_in_service.version = lambda: services.model.version
-    app: ASGIApp = assemble(services, keys)
+    sessions = Sessions(keys)
+    app: ASGIApp = assemble(services, keys, sessions)
     app = Boundary(app, HostNames(listening.getsockname()[0], settings.host, settings.allowed_hosts))
-    if settings.access_log:
-        app = AccessLog(app)
-    if services.observations is not None or services.spans is not None:
-        app = Observed(app, services.observations, services.spans)
+    app = ProblemPages(app, sessions)
+    if services.observations is not None or services.spans is not None or settings.access_log:
+        app = Observed(app, services.observations, services.spans, access_log=settings.access_log)
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=_protocol(settings),
+        http=_protocol(settings, services.observations),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -96,7 +104,7 @@ def run_server(settings: ServingSettings, *, port_file: Path | None = None) -> N
     log.info("stopped")
 
 
-def _protocol(settings: ServingSettings) -> Any:
+def _protocol(settings: ServingSettings, observations: RequestObservations | None) -> Any:
     limits = ConnectionLimits(
         connections=settings.max_connections,
         head_bytes=settings.max_head_bytes,
@@ -104,7 +112,7 @@ def _protocol(settings: ServingSettings) -> Any:
         receive_s=settings.receive_deadline_s,
         send_s=settings.send_deadline_s,
     )
-    return partial(LimitedProtocol, limits=limits)
+    return partial(LimitedProtocol, limits=limits, observations=observations)
 
 
 class _Server(uvicorn.Server):
@@ -152,9 +160,21 @@ class _Server(uvicorn.Server):
         if self.force_exit:
             # uvicorn leaves it out then; but a checkpoint and the worker's end are a matter of moments.
             await self.lifespan.shutdown()
+        await self._end_connections()
+
+    async def _end_connections(self) -> None:
+        """End connections whose client has not closed yet: the loop cannot be closed around them."""
+        open_connections = self.server_state.connections
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0 if self.force_exit else LINGER_S):
+                while open_connections:  # noqa: ASYNC110 - uvicorn has no event for it
+                    await asyncio.sleep(0.02)
+        for connection in list(open_connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # the loop takes them off
 
     async def _drain(self) -> None:
-        """Go on answering for a while, not ready, so that a load balancer sends nothing more."""
+        """Keep answering for a while, but not ready, so that a load balancer sends nothing more."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._services.settings.drain_s):
                 await self._second_signal.wait()

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from embup_core.batch.confinement import Confinement
+from embup_core.artifacts.registry import Registry
 from embup_core.errors import ArtifactError
-from embup_core.registry import Registry
-from serving.gate import PriorityGate
-from serving.hidden_folders import HiddenFolders
-from serving.hot_model import HotModel
+from serving.decoders.hot_model import HotModel
+from serving.jobs.confinement import Confinement
 from serving.jobs.engine import BatchEngine
-from serving.jobs.history import HistoryPublisher
-from serving.jobs.store import JobStore
-from serving.loop_lag import LoopLag
-from serving.observed import RequestObservations
-from serving.telemetry import SpanSender, traces_exporter
-from serving.threads import limit_math_threads
+from serving.jobs.example import write_example
+from serving.jobs.history.publisher import HistoryPublisher
+from serving.jobs.storage.store import JobStore
+from serving.observability.loop_lag import LoopLag
+from serving.observability.recent import RecentRealtime
+from serving.observability.requests import RequestObservations
+from serving.observability.spans import SpanSender, traces_exporter
+from serving.problems.hidden_folders import HiddenFolders
+from serving.realtime.gate import PriorityGate
+from serving.realtime.threads import limit_math_threads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,12 +45,15 @@ class Services:
         For realtime requests of many rows.
     file_executor
         For checking files before a batch is accepted.
+    debug_executor
+        For reading data sets of the debugger, each in a DuckDB connection of its own.
     realtime_rows
         Rows answered by realtime requests since the start.
     public
-        Makes of a text what a client may see of it.
-    observations, loop_lag
-        What is measured of requests and of the event loop; None where metrics are off.
+        Redacts a text for clients.
+    observations, loop_lag, recent
+        What is measured of requests and of the event loop, and the last minutes of it; None where metrics are
+        off.
     spans
         Where traces go; None where they are off.
 
@@ -66,6 +71,7 @@ class Services:
         self._batch_executor = _threads("batch", 1)
         self.realtime_executor = _threads("realtime", 1)
         self.file_executor = _threads("files", 2)
+        self.debug_executor = _threads("debug", 2)
         self.gate = PriorityGate(batch_share=settings.batch_share)
         self._model_executor = _threads("models", 1)
         self.model = HotModel(Registry(settings.registry), self._model_executor)
@@ -83,6 +89,7 @@ class Services:
             public=self.public,
         )
         self.observations = RequestObservations(settings.low_confidence) if settings.metrics else None
+        self.recent = None if self.observations is None else RecentRealtime(self.observations.realtime)
         self.loop_lag = LoopLag() if settings.metrics else None
         self.spans: SpanSender | None = None
         if settings.traces:
@@ -90,7 +97,7 @@ class Services:
             self.spans = self.engine.spans = SpanSender(settings.log_format, settings.log_level)
 
     async def open(self) -> None:
-        """Open the job database and the folders of batch files; again is harmless.
+        """Open the job database and the folders of batch files. Idempotent.
 
         Raises
         ------
@@ -108,7 +115,7 @@ class Services:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Open what is needed, load the latest decoder, work on batches; let go of all at the end."""
+        """Open what is needed, load the current decoder, work on batches; close everything at the end."""
         await self.open()
         try:
             await self._load_first_decoder()
@@ -117,10 +124,11 @@ class Services:
                 engine = tasks.create_task(self.engine.run(), name="batch engine")
                 measuring = [
                     tasks.create_task(part.run(), name=type(part).__name__)
-                    for part in (self.loop_lag, self.spans)
+                    for part in (self.loop_lag, self.recent, self.spans)
                     if part is not None
                 ]
-                self.model.on_swap = self.engine.notice  # a batch may wait for a decoder
+                self.model.on_swap = self._decoder_changed
+                self._decoder_changed()
                 watching = tasks.create_task(self._watch_models(), name="newer decoders")
                 self.history.note_change()
                 # What is there now stays: no full collection looks at it again, for 0.2 s at a bad moment.
@@ -143,10 +151,20 @@ class Services:
                 self._batch_executor,
                 self.realtime_executor,
                 self.file_executor,
+                self.debug_executor,
                 self._model_executor,
             ):
                 executor.shutdown()
             self.confinement.close()
+
+    def _decoder_changed(self) -> None:
+        self.engine.notice()  # a batch may wait for a decoder
+        if self.settings.batch_roots[0].resolve() != self.settings.data.resolve():
+            return  # relative paths, such as those of the example, start elsewhere
+        try:
+            write_example(self.settings.data, self.model.current().input_dims)
+        except (ArtifactError, OSError) as error:
+            log.debug("no example file was written", error=str(error))
 
     async def _watch_models(self) -> None:
         if self.settings.model_poll_s > 0:

@@ -1,6 +1,6 @@
 """What can be set about the service, and where each value comes from: arguments, then EMBUP_* variables.
 
-`python -m serving.settings` prints its table in docs/settings.md.
+`python -m serving.settings` prints its table in docs/reference/settings.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from embup_core.batch import DEFAULT_CHUNK_ROWS
 from embup_core.settings_table import PREFIX, markdown_settings
 
 # What the service and the training pipeline keep in the data folder.
-OWN_FOLDERS = ("jobs", "history", "registry", "staging", "sources", ".dagster")
+OWN_FOLDERS = ("jobs", "history", "registry", "staging", "sources", "debug", ".dagster")
 
 _HOST_NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 
@@ -169,15 +169,15 @@ class ServingSettings(BaseSettings):
         default=0.0,
         ge=0,
         le=60,
-        description="Seconds in which a service that is told to stop still accepts and answers requests, but "
+        description="Seconds in which a stopping service still accepts and answers requests, but "
         "says that it is not ready, so that a load balancer leaves it; they come before EMBUP_SHUTDOWN_S.",
     )
     model_poll_s: float = Field(
         default=2.0,
         ge=0,
         le=3600,
-        description="Seconds between two looks whether another decoder was published or promoted; 0: only "
-        "when told, by POST /v1/models/reload.",
+        description="Seconds between two checks for a newly promoted decoder; 0 checks only at POST "
+        "/v1/models/reload.",
     )
     switch_interval_ms: float = Field(
         default=0.5,

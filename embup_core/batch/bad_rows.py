@@ -1,4 +1,4 @@
-"""What a batch does about refused rows: the report on them, and when they are too many."""
+"""Refused rows of a batch: the report on them, and the limit on their number."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from embup_core.batch.input_file import no_rows
-from embup_core.batch.inputs import row_remedy
-from embup_core.batch.part_file import PartFile
+from embup_core.batch.inputs.formats import fault_of, format_of, row_remedy
+from embup_core.batch.inputs.input_file import no_rows
+from embup_core.batch.outputs.part_file import PartFile
 from embup_core.errors import BadRowError
 from embup_core.text.parser import RAW_CHARACTERS
 
 if TYPE_CHECKING:
-    from embup_core.batch.folder import FolderEntry
     from embup_core.batch.spec import BatchSpec
+    from embup_core.files.held_folder import FolderEntry
     from embup_core.text.parser import BadRow
 
 
@@ -28,11 +28,14 @@ def bad_row(
         remedy = "Correct the rows, or raise max_bad_rows."
     elif spec.on_bad_row == "nan":
         remedy = row_remedy(spec.input_path)
-    return BadRowError(line, reason, raw, file=spec.input_path, remedy=remedy, code=code)
+    if (fault := fault_of(spec.input_path, raw)) is not None:
+        reason, remedy = f"{reason} ({fault.words})", fault.remedy
+    unit = format_of(spec.input_path).unit
+    return BadRowError(line, reason, raw, file=spec.input_path, unit=unit, remedy=remedy, code=code)
 
 
 def append_report(entry: FolderEntry, report: PartFile | None, bad: tuple[BadRow, ...]) -> PartFile:
-    """Write refused rows into the report, which is begun with the first of them, and return it.
+    """Append refused rows to the report, which the first of them creates, and return it.
 
     Raises
     ------
@@ -48,7 +51,7 @@ def append_report(entry: FolderEntry, report: PartFile | None, bad: tuple[BadRow
     try:
         report.append(text)
     except BaseException:
-        report.remove()  # the run does not know of it yet
+        report.remove()  # the run holds no reference to it yet
         raise
     return report
 
@@ -84,7 +87,7 @@ def require_few_bad_rows(
     rows, failed_rows
         Rows answered by now, and how many of them by nans.
     most_to_come
-        How many good rows can follow; None where nobody can know.
+        How many good rows can follow; None where that is not known.
 
     Raises
     ------

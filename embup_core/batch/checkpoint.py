@@ -1,4 +1,4 @@
-"""The durable state of a batch: what a later process needs to go on with the same bytes."""
+"""The durable state of a batch: what a later process needs to resume with the same bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FINGERPRINT_BYTES: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class InputFingerprint:
-    """What tells an input file from a changed one, without reading it whole.
+    """Fingerprint that changes when an input file does, without reading all of it.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Checkpoint:
     input_fingerprint
         The input they were read from.
     output_inode, errors_inode
-        The part files' identities, 0 where there is none: they tell a published output from a foreign one.
+        The part files' identities, 0 where there is none; they identify a published output.
     converted_inode, converted_bytes
         Identity and size of the whole file that was made of the output's part; 0 before, and where none is.
     """

@@ -1,4 +1,4 @@
-"""A batch run to its end by one caller that has nothing else to do."""
+"""Run a batch to its end in one call."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def run_to_completion(
 ) -> None:
     """Step, sync and publish.
 
-    When it fails or is interrupted, the part files are removed, unless somebody keeps checkpoints, who can go
-    on with them.
+    When it fails or is interrupted, the part files are removed; with `on_checkpoint` they stay, so that
+    another run can resume.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def run_to_completion(
             _work(run, checkpoint_every_s, on_progress, on_checkpoint)
     except BaseException:
         if on_checkpoint is None:
-            run.abandon()
+            run.abort()
         raise
     finally:
         run.close()

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from embup_core.batch.bad_rows import bad_row
-from embup_core.batch.encoding import encoder_for
-from embup_core.batch.folder import open_freely
-from embup_core.batch.input_file import no_rows, open_input
-from embup_core.batch.inputs import open_reader
-from embup_core.batch.output_files import OutputFiles
-from embup_core.batch.part_file import output_error, part_exists
-from embup_core.batch.publication import already_exists
+from embup_core.batch.inputs.formats import open_reader
+from embup_core.batch.inputs.input_file import OpenInput, no_rows, open_input
+from embup_core.batch.outputs.encoding import encoder_for
+from embup_core.batch.outputs.output_files import OutputFiles
+from embup_core.batch.outputs.part_file import output_error
+from embup_core.batch.outputs.publication import already_exists
 from embup_core.errors import OutputError
+from embup_core.files.held_folder import open_freely
 
 if TYPE_CHECKING:
-    from embup_core.batch.folder import Folder, FolderEntry, OpenFolder
     from embup_core.batch.spec import BatchSpec
     from embup_core.errors import BadRowError
+    from embup_core.files.held_folder import Folder, FolderEntry, OpenFolder
 
 _ROWS_LOOKED_AT: Final = 64
 _GIGABYTE: Final = 1e9
@@ -40,19 +40,22 @@ class InputFacts:
         What that many rows take when written.
     estimated_disk_bytes
         What they take on the disk at most, until the output is in place.
+    notices
+        What a user should know of how the input was understood: reordered or ignored columns.
     """
 
     size_bytes: int
     estimated_rows: int
     estimated_output_bytes: int
     estimated_disk_bytes: int
+    notices: tuple[str, ...] = ()
 
 
 def check_request(
     spec: BatchSpec,
     *,
-    dims: int = 32,
-    output_dims: int = 1536,
+    input_dims: int,
+    output_dims: int,
     open_folder: OpenFolder = open_freely,
     replace_parts: bool = True,
 ) -> InputFacts:
@@ -64,8 +67,8 @@ def check_request(
     ----------
     spec
         The batch.
-    dims, output_dims
-        Values of a row, in and out.
+    input_dims, output_dims
+        Numbers in a row of the input and of the output.
     open_folder
         How the folders of its files are opened.
     replace_parts
@@ -86,11 +89,13 @@ def check_request(
             require_apart(files, os.fstat(descriptor))
             require_writable(spec, files)
             if not replace_parts:
-                require_no_parts(files)
+                files.require_no_parts()
             encoder = encoder_for(spec.output_path, output_dims)
             size_bytes = os.fstat(descriptor).st_size
-            rows = _estimated_rows(spec, descriptor, dims)
-            facts = InputFacts(size_bytes, rows, rows * encoder.row_bytes, rows * encoder.disk_row_bytes)
+            rows, notices = _look_at_rows(spec, descriptor, input_dims)
+            facts = InputFacts(
+                size_bytes, rows, rows * encoder.row_bytes, rows * encoder.disk_row_bytes, notices
+            )
             _require_space(files.folder, facts)
     finally:
         os.close(descriptor)
@@ -138,19 +143,6 @@ def require_writable(spec: BatchSpec, files: OutputFiles) -> None:
     _status(files.errors_part)
 
 
-def require_no_parts(files: OutputFiles) -> None:
-    """Check that the names under which the batch's files grow are free.
-
-    Raises
-    ------
-    OutputError
-        One is taken.
-    """
-    for entry in files.parts:
-        if _status(entry) is not None:
-            raise part_exists(entry.path)
-
-
 def require_free_name(entry: FolderEntry, *, overwrite: bool) -> None:
     """Check that a name is free, or that of a regular file that may be replaced.
 
@@ -188,12 +180,12 @@ def _status(entry: FolderEntry) -> os.stat_result | None:
         raise output_error(entry.path, error) from error
 
 
-def _estimated_rows(spec: BatchSpec, descriptor: int, dims: int) -> int:
-    """Look at the first rows and return how many there may be."""
+def _look_at_rows(spec: BatchSpec, descriptor: int, dims: int) -> tuple[int, tuple[str, ...]]:
+    """Check the first rows; return how many the input may have, and the reader's notices."""
     refusals: list[BadRowError] = []
     rows = 0
     # One row a chunk: the first refused row ends it, however long the ones after are.
-    reader = open_reader(spec.input_path, descriptor, dims=dims, chunk_rows=1)
+    reader = open_reader(OpenInput(spec.input_path, descriptor, input_dims=dims, chunk_rows=1))
     while rows < _ROWS_LOOKED_AT and (block := reader.read_block()) is not None:
         rows += 1
         if not block.rows:
@@ -209,7 +201,7 @@ def _estimated_rows(spec: BatchSpec, descriptor: int, dims: int) -> int:
         raise no_rows(spec.input_path)
     if len(refusals) == rows:
         raise refusals[0]
-    return reader.estimated_rows()
+    return reader.estimated_rows(), reader.notices
 
 
 def _require_space(folder: Folder, facts: InputFacts) -> None:

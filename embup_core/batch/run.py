@@ -1,4 +1,4 @@
-"""One batch at work: answer blocks in order, write them; make that durable; publish it."""
+"""Run one batch: decode blocks in order, write them, make them durable, publish the output."""
 
 from __future__ import annotations
 
@@ -6,47 +6,47 @@ import os
 from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Self
 
-from embup_core.batch.answering import BlockAnswerer
 from embup_core.batch.bad_rows import bad_row, require_few_bad_rows, require_good_row
 from embup_core.batch.checkpoint import Checkpoint, InputFingerprint
-from embup_core.batch.encoding import encoder_for
-from embup_core.batch.folder import open_freely
-from embup_core.batch.helpers import HelperPool
-from embup_core.batch.input_file import (
+from embup_core.batch.inputs.formats import open_reader
+from embup_core.batch.inputs.input_file import (
     INPUT_CHANGED,
+    OpenInput,
     no_rows,
     open_input,
     require_same_file,
     require_unchanged,
 )
-from embup_core.batch.inputs import open_reader
-from embup_core.batch.output_files import OutputFiles
-from embup_core.batch.pipeline import AnswerPipeline
-from embup_core.batch.publication import finish_publication_of, sync_output_folder
+from embup_core.batch.outputs.encoding import encoder_for
+from embup_core.batch.outputs.output_files import OutputFiles, PendingSync
+from embup_core.batch.outputs.publication import sync_output_folder
+from embup_core.batch.outputs.recovery import finish_publication_of
 from embup_core.batch.request import require_apart, require_free_name, require_writable
-from embup_core.batch.run_files import PendingSync, RunFiles
 from embup_core.batch.spec import DEFAULT_CHUNK_ROWS
-from embup_core.batch.tally import Tally
+from embup_core.batch.statistics import BatchStatistics
+from embup_core.batch.workers.decoding import BlockDecoder
+from embup_core.batch.workers.pipeline import OrderedPipeline
+from embup_core.batch.workers.pool import WorkerPool
 from embup_core.errors import InputFileError, JobConflictError
+from embup_core.files.held_folder import open_freely
 
 if TYPE_CHECKING:
-    from embup_core.batch.answering import RowBlock, RowUpsampler
-    from embup_core.batch.encoding import Bytes
-    from embup_core.batch.folder import OpenFolder
-    from embup_core.batch.part_file import PartFile
+    from embup_core.batch.outputs.encoding import Bytes
+    from embup_core.batch.outputs.part_file import PartFile
     from embup_core.batch.spec import BatchSpec
+    from embup_core.batch.workers.decoding import RowBlock, RowUpsampler
+    from embup_core.files.held_folder import OpenFolder
     from embup_core.text.parser import BadRow
 
 
 class BatchRun:
     """A batch from its first row, or its last checkpoint, to its published output.
 
-    `step` until it returns False, `sync` now and then, `publish` at the end. A run belongs to one caller at a
-    time: its methods may be called from different threads, never at once, but for `finish_sync`, beside which
-    `step` may go on. After an error other than from `publish` it only can be closed or abandoned; a new one
-    goes on from the last checkpoint.
+    Call `step` until it returns False, `sync` now and then, and `publish` at the end. A run has one caller at
+    a time: threads may take turns, and `finish_sync` may run beside `step`. After an error, other than one of
+    `publish`, a run can only be closed or aborted; a new one resumes from the last checkpoint.
 
-    The same input, model and `chunk_rows` give the same bytes, however often the run was cut off.
+    The same input, model and `chunk_rows` give the same bytes, however often the run was interrupted.
 
     Parameters
     ----------
@@ -55,19 +55,19 @@ class BatchRun:
     upsampler
         The model, the same for the whole batch.
     checkpoint
-        Where to go on; None starts anew.
+        Where to resume; None starts from the first row.
     chunk_rows
         Rows that are decoded at once; a checkpoint's own number wins.
-    helpers
-        Processes to fork that answer rows beside this one; only while this process has one thread.
+    workers
+        Processes to fork that decode rows beside this one; only while this process has one thread.
     patience_s
-        Seconds to wait for a run of the same output that is just ending.
+        Seconds to wait for a run of the same output that is ending.
     low_confidence
-        Rows below it are counted apart in `take_tally`.
+        Rows below it are counted apart in `take_statistics`.
     open_folder
         How the folders of its files are opened.
     replace_parts
-        Whether a run that starts anew may take part files that lie there for leftovers, and discard them.
+        Whether a run without a checkpoint removes existing part files as its own leftovers.
 
     Raises
     ------
@@ -86,7 +86,7 @@ class BatchRun:
         *,
         checkpoint: Checkpoint | None = None,
         chunk_rows: int = DEFAULT_CHUNK_ROWS,
-        helpers: int = 0,
+        workers: int = 0,
         patience_s: float = 0.0,
         low_confidence: float = 0.0,
         open_folder: OpenFolder = open_freely,
@@ -96,8 +96,8 @@ class BatchRun:
             raise ValueError(f"expected chunk_rows of at least 1, found {chunk_rows}")
         if checkpoint is not None and checkpoint.model_version != upsampler.version:
             raise JobConflictError(
-                f"the batch was begun with model {checkpoint.model_version}, not {upsampler.version}.",
-                remedy="Go on with its own model, or start it anew.",
+                f"the batch was started with model {checkpoint.model_version}, not {upsampler.version}.",
+                remedy="Resume it with that model, or start it again.",
             )
         self._spec = spec
         self._upsampler = upsampler
@@ -107,62 +107,64 @@ class BatchRun:
         self._failed_rows = 0 if checkpoint is None else checkpoint.failed_rows
         self._input_offset = 0 if checkpoint is None else checkpoint.input_offset
         self._bytes_done = 0 if checkpoint is None else checkpoint.bytes_done
-        self._helpers: HelperPool | None = None
+        self._workers: WorkerPool | None = None
         self._published_as: Checkpoint | None = None
         self._broken = False
         self._low_confidence = low_confidence
-        self._tally = Tally()
-        self._sync_s = self._told_sync_s = 0.0
+        self._statistics = BatchStatistics()
+        self._sync_s = self._reported_sync_s = 0.0
         self._input = -1
         self._open_folder = open_folder
-        self._files = RunFiles(spec, self._encoder, open_folder)
+        self._files = OutputFiles.open(spec, open_folder)
         try:
-            if checkpoint is not None and finish_publication_of(self._files.names, checkpoint):
+            if checkpoint is not None and finish_publication_of(self._files, checkpoint):
                 self._fingerprint = checkpoint.input_fingerprint
                 self._published_as = checkpoint
                 self._files.close()
                 return
-            self._open(checkpoint, helpers, patience_s, replace_parts=replace_parts)
+            self._open(checkpoint, workers, patience_s, replace_parts=replace_parts)
         except BaseException:
             self.close()
             raise
 
     def _open(
-        self, checkpoint: Checkpoint | None, helpers: int, patience_s: float, *, replace_parts: bool
+        self, checkpoint: Checkpoint | None, workers: int, patience_s: float, *, replace_parts: bool
     ) -> None:
-        spec, names = self._spec, self._files.names
+        spec, files = self._spec, self._files
         self._input = open_input(spec.input_path, self._open_folder)
         self._fingerprint = InputFingerprint.of(self._input)
         if checkpoint is not None and checkpoint.input_fingerprint != self._fingerprint:
             raise InputFileError(
-                f"input changed: {spec.input_path} is not the file the batch was begun with.",
-                remedy="Start the batch anew.",
+                f"input changed: {spec.input_path} is not the file that the batch was started with.",
+                remedy="Start the batch again.",
                 code=INPUT_CHANGED,
             )
+        require_apart(files, os.fstat(self._input))
         self._reader = open_reader(
-            spec.input_path,
-            self._input,
-            dims=self._upsampler.input_dims,
-            chunk_rows=self._chunk_rows,
-            offset=self._input_offset,
-            first_row=self._rows,
+            OpenInput(
+                spec.input_path,
+                self._input,
+                input_dims=self._upsampler.input_dims,
+                chunk_rows=self._chunk_rows,
+                offset=self._input_offset,
+                first_row=self._rows,
+            )
         )
         if self._rows == 0 and self._reader.exhausted:
             raise no_rows(spec.input_path)
-        require_apart(names, os.fstat(self._input))
         if checkpoint is None:
-            require_writable(spec, names)
+            require_writable(spec, files)
         else:
-            require_free_name(names.output, overwrite=spec.overwrite)
-        answerer = BlockAnswerer(self._upsampler, self._encoder, low_confidence=self._low_confidence)
-        if helpers:
+            require_free_name(files.output, overwrite=spec.overwrite)
+        decoder = BlockDecoder(self._upsampler, self._encoder, low_confidence=self._low_confidence)
+        if workers:
             # Before the part files are opened: a lock lasts as long as any process that has inherited it.
-            self._helpers = HelperPool(answerer, count=helpers, chunk_rows=self._chunk_rows)
-        self._answers = AnswerPipeline(self._reader, answerer, self._helpers, chunk_rows=self._chunk_rows)
+            self._workers = WorkerPool(decoder, count=workers, chunk_rows=self._chunk_rows)
+        self._pipeline = OrderedPipeline(self._reader, decoder, self._workers, chunk_rows=self._chunk_rows)
         if checkpoint is None:
-            self._files.begin(patience_s, replace_parts=replace_parts)
+            self._files.start(self._encoder.head, patience_s, replace_parts=replace_parts)
         else:
-            self._files.go_on(checkpoint, patience_s)
+            self._files.resume(checkpoint, patience_s)
 
     def __enter__(self) -> Self:
         return self
@@ -190,12 +192,12 @@ class BatchRun:
         """The input's size."""
         return self._fingerprint.size_bytes
 
-    def take_tally(self) -> Tally:
+    def take_statistics(self) -> BatchStatistics:
         """Return the sums over what was done since the last call."""
-        tally, self._tally = self._tally, Tally()
+        statistics, self._statistics = self._statistics, BatchStatistics()
         synced_s = self._sync_s  # another thread may be adding to it
-        tally.sync_s, self._told_sync_s = synced_s - self._told_sync_s, synced_s
-        return tally
+        statistics.sync_s, self._reported_sync_s = synced_s - self._reported_sync_s, synced_s
+        return statistics
 
     @property
     def published(self) -> bool:
@@ -203,7 +205,7 @@ class BatchRun:
         return self._published_as is not None
 
     def step(self) -> bool:
-        """Answer one chunk of rows, and write what is answered in order; return whether work is left.
+        """Decode one chunk of rows, write the rows that are next in order, and return whether work is left.
 
         After the last row some formats take steps of their own, of some thousand rows.
 
@@ -215,26 +217,26 @@ class BatchRun:
             The input was written to, cut or cannot be read.
         OutputError
             The output cannot be written.
-        HelperDiedError
-            A helper process is gone.
+        PoolWorkerDiedError
+            A worker process ended.
         """
         if self.published:
             return False
         output = self._require_usable()
         self._broken = True
-        if self._answers.exhausted:
+        if self._pipeline.exhausted:
             began = thread_time()
             self._convert()
-            self._tally.write_s += thread_time() - began
+            self._statistics.write_s += thread_time() - began
         else:
-            for block, encoded, bad, tally in self._answers.advance():
-                self._tally.add(tally)
+            for block, encoded, bad, statistics in self._pipeline.advance():
+                self._statistics.add(statistics)
                 require_unchanged(self._spec.input_path, self._input, self._fingerprint)
                 if bad and self._spec.on_bad_row == "fail":
                     raise bad_row(self._spec, bad[0].line, bad[0].reason, bad[0].raw)
                 began = thread_time()
                 self._write(output, block, encoded, bad)
-                self._tally.write_s += thread_time() - began
+                self._statistics.write_s += thread_time() - began
         self._broken = False
         return not self._complete
 
@@ -246,18 +248,18 @@ class BatchRun:
         InputFileError
             The input was replaced or written to.
         OutputError
-            The rows could not be brought to disk, or somebody took the output's name or a part file away.
+            The rows could not be flushed to disk, or another program took the output's name or a part file.
         """
-        return self.finish_sync(self.begin_sync())
+        return self.finish_sync(self.start_sync())
 
-    def begin_sync(self) -> PendingSync:
+    def start_sync(self) -> PendingSync:
         """Return the state as it is written, for `finish_sync`; raises as `sync`."""
         if self._published_as is not None:
             return PendingSync(self._published_as, ())
         output = self._require_usable()
-        require_free_name(self._files.names.output, overwrite=self._spec.overwrite)
+        require_free_name(self._files.output, overwrite=self._spec.overwrite)
         self._broken = True
-        self._files.names.require_in_place(self._open_folder)
+        self._files.require_in_place(self._open_folder)
         require_same_file(self._spec.input_path, self._input, self._fingerprint, self._open_folder)
         report, parts = self._files.report, self._files.growing
         converted = self._files.converted if self._complete else None
@@ -289,7 +291,7 @@ class BatchRun:
         Raises
         ------
         OutputError
-            The rows could not be brought to disk: go on from the checkpoint before, with a new run.
+            The rows could not be flushed to disk: resume from the checkpoint before, with a new run.
         """
         began = monotonic()
         self._files.sync(pending.parts)
@@ -300,7 +302,7 @@ class BatchRun:
         """Put the whole output, and the report on refused rows, in place, durably.
 
         Keep the checkpoint of a `sync` after the last `step` first: with it, a run that is cut off in here is
-        recognised as done, or goes on. Again is harmless.
+        recognised as complete, or resumed. Idempotent.
 
         Raises
         ------
@@ -328,19 +330,19 @@ class BatchRun:
         self._files.complete()
 
     def close(self) -> None:
-        """Let go of all files; the part files stay, for a later run from a checkpoint. Again is harmless."""
+        """Close all files; the part files stay, for a later run from a checkpoint. Idempotent."""
         self._close_input()
         self._files.close()
 
     def _close_input(self) -> None:
-        if self._helpers is not None:
-            self._helpers.close()
+        if self._workers is not None:
+            self._workers.close()
         if self._input >= 0:
             os.close(self._input)
             self._input = -1
 
-    def abandon(self) -> None:
-        """Remove the part files and let go of all files; what is published stays. Again is harmless.
+    def abort(self) -> None:
+        """Remove the part files, and close; a published output stays. Idempotent.
 
         Raises
         ------
@@ -349,7 +351,7 @@ class BatchRun:
         """
         try:
             if not self.published:
-                self._files.abandon()
+                self._files.abort()
         finally:
             self.close()
 
@@ -360,14 +362,14 @@ class BatchRun:
 
     @property
     def _complete(self) -> bool:
-        """Whether nothing is left to do but to publish."""
-        return self._answers.exhausted and self._files.is_converted
+        """Whether only the publication is left."""
+        return self._pipeline.exhausted and self._files.is_converted
 
     def _convert(self) -> None:
-        """Make some more of the file that is made of the rows, if the format wants one."""
+        """Convert some more rows, if the output's format needs it."""
         if not self._complete:
             if not self._files.is_converting:
-                self._require_publishable()  # else it were in vain
+                self._require_publishable()  # before the work of converting
             self._files.convert(count=self._rows, dims=self._upsampler.output_dims)
 
     def _require_publishable(self) -> None:
@@ -380,7 +382,7 @@ class BatchRun:
         if block.rows:
             output.append(encoded.data)
         if bad:
-            self._files.refuse(bad)
+            self._files.report_refused(bad)
         self._rows += block.rows
         self._failed_rows += len(bad)
         self._input_offset = block.end_offset

@@ -29,10 +29,10 @@ class BatchSpec:
     Attributes
     ----------
     input_path
-        A file of rows, in the format of its ending: see `embup_core.batch.inputs`.
+        A file of rows, in the format of its ending: see `embup_core.batch.inputs.formats`.
     output_path
         Where the answer appears once it is whole, in the format of its ending: see
-        `embup_core.batch.encoding`. Row i answers row i.
+        `embup_core.batch.outputs.encoding`. Row i answers row i.
     on_bad_row
         "fail": the first refused row ends the batch. "nan": it is answered by a row of nans and reported in
         `errors_path`.

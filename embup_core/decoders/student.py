@@ -1,12 +1,13 @@
-"""A network that has learned to answer as `neural_kriging` does: no neighbours to look up, no rows to ship.
+"""A network distilled from `neural_kriging`: no neighbour search, and no training rows in the artifact.
 
-Distillation (Hinton, Vinyals & Dean, 2015): the teacher is fitted first and answers as many examples as one
-likes; the student is a network fitted to its answers. Examples are training rows moved by differences of
-others (see `embup_core.decoders.residual_network`), so far that they lie among the training rows as unseen
-rows do: at the rows themselves the teacher answers what it has looked up.
+Distillation (Hinton, Vinyals & Dean, 2015): the teacher is fitted first and decodes examples, without limit
+in number; the student is a network fitted to its outputs. Examples are training rows shifted along
+differences of others (difference augmentation, see `embup_core.decoders.neural_kriging.network`), far enough
+to lie among the training rows as unseen rows do: at the rows themselves the teacher reproduces what it has
+stored.
 
 The artifact holds neither training rows nor their coordinates, and does not grow with them. That is no proof
-of secrecy: a network may know some of what it was fitted on by heart.
+of secrecy: a network may memorise some of its training data.
 """
 
 from __future__ import annotations
@@ -18,35 +19,35 @@ from annotated_types import Ge, Gt
 
 from embup_core.blocks import row_blocks
 from embup_core.decoders.base import Seed
-from embup_core.decoders.completed_regression import MeanDims
-from embup_core.decoders.neural_kriging import NeuralKrigingDecoder
-from embup_core.decoders.novelty import Novelty
-from embup_core.decoders.regression_by_novelty import RegressionByNovelty
-from embup_core.decoders.residual_network import NetworkTraining, ResidualNetwork
-from embup_core.decoders.standard_units import Reach
+from embup_core.decoders.neural_kriging.network import NetworkTraining, ResidualNetwork
+from embup_core.decoders.neural_kriging.neural_kriging import NeuralKriging
+from embup_core.decoders.parts.calibrated_regression import CalibratedRegression
+from embup_core.decoders.parts.complemented_decoder import MeanDims
+from embup_core.decoders.parts.out_of_distribution import OutOfDistribution
+from embup_core.decoders.parts.standard_units import RadialClamp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_LEAST_NOVELTY = 1e-4
-"""Nearer to 0 or 1, the logarithm of a novelty's odds says more about rounding than about rows."""
+_LEAST_SCORE = 1e-4
+"""Nearer to 0 or 1, the log odds of a score reflect rounding, not rows."""
 
 
-class StudentDecoder(RegressionByNovelty):
-    """Network distilled from neural kriging, residual by novelty.
+class Student(CalibratedRegression):
+    """Network distilled from neural kriging, complement by out-of-distribution score.
 
-    How new a row is, the teacher tells by what its regression leaves unexplained and by the distance to the
-    nearest training row; the student by the first alone. Errors are foretold by the teacher's law: no row is
-    left on which the student's own could be fitted. A report shows how well that does, on test rows.
+    The teacher's score depends on what its regression leaves unexplained and on the distance to the nearest
+    training row; the student's on the first alone. Errors are predicted by the teacher's error model: no
+    held-out row is left to fit another one. The report compares it with observed errors on test rows.
 
     Parameters
     ----------
     teacher_epochs
-        Of the teacher's fit, which is otherwise the one of `neural_kriging` as it stands.
+        Of the teacher's fit, which otherwise has the defaults of `neural_kriging`.
     examples
-        Moved rows that the teacher answers.
-    example_moves
-        How far they are moved, as a share of the difference of two rows (standard deviation).
+        Shifted rows that the teacher decodes.
+    example_augmentation_scale
+        How far they are shifted, as a share of the difference of two rows (standard deviation).
     epochs
         Passes over the examples.
     width
@@ -56,24 +57,25 @@ class StudentDecoder(RegressionByNovelty):
     batch_rows
         Examples a step.
     learning_rate
-        The largest of a one-cycle schedule.
+        The maximum of a one-cycle schedule.
     mean_dims
-        Dimensions of the regression; the other 1536 - mean_dims hold the residual. Even.
+        Dimensions of the regression, at most three quarters of the output's; the complement has the others.
+        Even.
     seed
         Of everything drawn at random.
     """
 
     name: ClassVar[str] = "student"
-    summary: ClassVar[str] = "network distilled from neural_kriging + residual by novelty"
+    summary: ClassVar[str] = "network distilled from neural_kriging + complement by out-of-distribution score"
     fitted_with: ClassVar[tuple[str, ...]] = ("pytorch", "scikitlearn")
-    by_name_only: ClassVar[bool] = True
+    opt_in: ClassVar[bool] = True
 
     def __init__(
         self,
         *,
         teacher_epochs: Annotated[int, Ge(2)] = 30,
         examples: Annotated[int, Ge(2)] = 120_000,
-        example_moves: Annotated[float, Ge(0)] = 0.4,
+        example_augmentation_scale: Annotated[float, Ge(0)] = 0.4,
         epochs: Annotated[int, Ge(1)] = 6,
         width: Annotated[int, Ge(8)] = 768,
         blocks: Annotated[int, Ge(1)] = 3,
@@ -84,7 +86,7 @@ class StudentDecoder(RegressionByNovelty):
     ) -> None:
         self.teacher_epochs = teacher_epochs
         self.examples = examples
-        self.example_moves = example_moves
+        self.example_augmentation_scale = example_augmentation_scale
         self.epochs = epochs
         self.width = width
         self.blocks = blocks
@@ -93,89 +95,96 @@ class StudentDecoder(RegressionByNovelty):
         self.mean_dims = mean_dims
         self.seed = seed
 
-    def fit(self, projected: NDArray[np.float32], coordinates: NDArray[np.float32]) -> Self:
-        """Fit the teacher, then the student to what it answers; see `Decoder.fit`.
+    def _fit_principal(self, projected: NDArray[np.float32], principal: NDArray[np.float32]) -> None:
+        """Fit the teacher, then the student to its outputs.
 
         Raises
         ------
         TrainingError
             Too few rows for the teacher.
         """
-        teacher = NeuralKrigingDecoder(epochs=self.teacher_epochs, mean_dims=self.mean_dims, seed=self.seed)
-        taught = 0
+        teacher = NeuralKriging(epochs=self.teacher_epochs, mean_dims=self.mean_dims, seed=self.seed)
+        teacher_steps = 0
 
-        def taught_step(done: int, total: int) -> None:
-            nonlocal taught
-            taught = total
-            self.note_step(done, total + self.epochs, squared_error=teacher.history_["squared_error"][-1])
+        def teacher_step_done(done: int, total: int) -> None:
+            nonlocal teacher_steps
+            teacher_steps = total
+            fit, errors = list(teacher.history_["squared_error"].items())[-1]
+            self.report_progress(done, total + self.epochs, fit=f"teacher, {fit}", squared_error=errors[-1])
 
-        teacher.on_step = taught_step
-        teacher.fit(projected, coordinates)
+        teacher.on_progress = teacher_step_done
+        teacher.fit(projected, principal, output_dims=self.output_dims_, basis=self._basis)
         self.standardisation_ = teacher.standardisation_
-        self.reach_ = teacher.line_.reach
+        self.radial_clamp_ = teacher.radial_clamp_
         self.frequencies_ = teacher.frequencies_
-        self.uncertainty_ = teacher.uncertainty_
-        points, answers, novelty = self._examples(teacher, self.standardisation_(projected))
+        self.error_model_ = teacher.error_model_
+        points, outputs, ood_score = self._examples(teacher, self.standardisation_(projected))
         training = NetworkTraining(
             width=self.width,
             blocks=self.blocks,
             epochs=self.epochs,
             batch_rows=self.batch_rows,
             learning_rate=self.learning_rate,
-            dropout=0.0,  # examples do not run out, so there is nothing to learn by heart
-            moves=self.example_moves / 4,
+            dropout=0.0,  # many distinct examples: no overfitting to prevent
+            augmentation_scale=self.example_augmentation_scale / 4,
             seed=self.seed,
         )
         self.network_ = ResidualNetwork.fit(
             points,
-            answers,
+            outputs,
             training,
-            lambda done, loss: self.note_step(taught + done, taught + self.epochs, squared_error=loss),
+            lambda done, loss: self.report_progress(
+                teacher_steps + done, teacher_steps + self.epochs, fit="student", squared_error=loss
+            ),
         )
-        self.novelty_ = self._without_neighbours(teacher.novelty_, points, novelty)
-        return self
+        self.ood_ = self._without_neighbours(teacher.ood_, points, ood_score)
 
     def _examples(
-        self, teacher: NeuralKrigingDecoder, points: NDArray[np.float32]
+        self, teacher: NeuralKriging, points: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Moved rows, what the teacher answers, and how new it takes them for."""
+        """Shifted rows (m, input_dims), the teacher's regression (m, mean_dims) and score (m,)."""
         rng = np.random.default_rng(self.seed)
         n, m = len(points), self.examples
-        row, one, other = rng.integers(0, n, (3, m))
-        moved = points[one]
-        moved -= points[other]
-        moved *= rng.standard_normal((m, 1), np.float32) * np.float32(self.example_moves)
-        moved += points[row]
-        moved = self.reach_(moved)
-        answers, novelty = np.empty((m, self.mean_dims), np.float32), np.empty(m, np.float32)
+        row, one, other = rng.integers(0, n, (3, m))  # (m,) each
+        shifted = points[one]
+        shifted -= points[other]
+        shifted *= rng.standard_normal((m, 1), np.float32) * np.float32(self.example_augmentation_scale)
+        shifted += points[row]
+        shifted = self.radial_clamp_(shifted)
+        outputs, ood_score = np.empty((m, self.mean_dims_), np.float32), np.empty(m, np.float32)
         for block in row_blocks(m):
-            answers[block], novelty[block], _ = teacher.regression(moved[block])
-        return moved, answers, novelty
+            outputs[block], ood_score[block], _ = teacher.regression(shifted[block])
+        return shifted, outputs, ood_score
 
     def _without_neighbours(
-        self, novelty: Novelty, points: NDArray[np.float32], taught: NDArray[np.float32]
-    ) -> Novelty:
-        """The teacher's law with its score regressed on the share that the student leaves unexplained."""
+        self, of_teacher: OutOfDistribution, points: NDArray[np.float32], ood_score: NDArray[np.float32]
+    ) -> OutOfDistribution:
+        """The teacher's log odds regressed on the share that the student leaves unexplained."""
         mean = np.concatenate([self.network_(points[block]) for block in row_blocks(len(points))])
-        share = np.clip(taught.astype(np.float64), _LEAST_NOVELTY, 1 - _LEAST_NOVELTY)
-        slope, constant = np.polyfit(1 - np.vecdot(mean, mean), np.log(share / (1 - share)), 1)
-        if slope < 0:  # what is left unexplained told the student nothing
-            constant, slope = float(np.log(share / (1 - share)).mean()), 0.0
-        return Novelty(np.array([constant, slope, 0.0]), novelty.lengths, 0.0)
+        share = np.clip(ood_score.astype(np.float64), _LEAST_SCORE, 1 - _LEAST_SCORE)
+        log_odds = np.log(share / (1 - share))
+        slope, constant = np.polyfit(1 - np.vecdot(mean, mean), log_odds, 1)
+        if slope < 0:  # the unexplained share carries no signal
+            constant, slope = float(log_odds.mean()), 0.0
+        return OutOfDistribution(np.array([constant, slope, 0.0]), of_teacher.length_scales, 0.0)
 
     def regression(
         self, points: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Network and novelty; see `RegressionByNovelty.regression`."""
-        mean = self.network_(self.reach_(points))
-        novelty = self.novelty_(mean, np.zeros(len(mean), np.float32))
-        return mean, novelty, points / self.novelty_.reach(novelty)[:, None]
+        """Network and out-of-distribution score; see `CalibratedRegression.regression`."""
+        mean = self.network_(self.radial_clamp_(points))
+        ood_score = self.ood_(mean, np.zeros(len(mean), np.float32))
+        return mean, ood_score, points / self.ood_.length_scale(ood_score)[:, None]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Learned arrays."""
-        return {**super().arrays(), **self.reach_.arrays()}
+        return {**super().arrays(), **self.network_.arrays(), **self.radial_clamp_.arrays()}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
-        """Take up learned arrays."""
-        self.reach_ = Reach.restore(arrays)
-        return super().restore(arrays)
+        """Load learned arrays; see `Decoder.restore`."""
+        super().restore(arrays)
+        self.network_ = ResidualNetwork.restore(
+            arrays, inputs=self.input_dims_, width=self.width, blocks=self.blocks, outputs=self.mean_dims_
+        )
+        self.radial_clamp_ = RadialClamp.restore(arrays)
+        return self

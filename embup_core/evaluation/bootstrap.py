@@ -47,7 +47,7 @@ class Intervals:
     ----------
     r2, rmse
         Of test x test pairs.
-    overlap_at_10
+    recall_at_10
         Of the share of nearest known rows found; None where nothing is ranked.
     rows
         How many rows were resampled.
@@ -57,7 +57,7 @@ class Intervals:
 
     r2: Interval
     rmse: Interval
-    overlap_at_10: Interval | None
+    recall_at_10: Interval | None
     rows: int
     replicates: int = REPLICATES
 
@@ -65,7 +65,7 @@ class Intervals:
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Rebuild from a dict of JSON values, whose pairs are lists."""
         pairs = {
-            name: at and tuple(at) for name, at in content.items() if name in ("r2", "rmse", "overlap_at_10")
+            name: at and tuple(at) for name, at in content.items() if name in ("r2", "rmse", "recall_at_10")
         }
         return cls(**{**content, **pairs})
 
@@ -125,7 +125,7 @@ def row_intervals(
     return Intervals(
         r2=(r2_low, min(r2_high, 1.0)),
         rmse=(max(rmse_low, 0.0), rmse_high),
-        overlap_at_10=None if overlap is None else _of_mean(overlap, replicates, seed),
+        recall_at_10=None if overlap is None else _of_mean(overlap, replicates, seed),
         rows=n,
         replicates=replicates,
     )

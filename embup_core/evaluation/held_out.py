@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -22,9 +23,53 @@ from embup_core.evaluation.scores import HELD_ROWS, Scores, measure, pair_scores
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from embup_core.cosine_matrix import CosineMatrix
     from embup_core.decoders.base import Decoder
     from embup_core.evaluation.cosines import StandardError
+    from embup_core.evaluation.pairs import PairScores
+    from embup_core.sources.cosine_matrix import CosineMatrix
+
+
+@dataclass(frozen=True)
+class DecodedRows:
+    """What a decoder answers to some rows, decoded once for all that is measured on them.
+
+    Attributes
+    ----------
+    rows
+        float32, shape (n, D), unit rows.
+    confidence
+        float32, shape (n,); NaN where the decoder does not know.
+    quickest_block_s
+        Seconds a row in the quickest block of up to 256 rows.
+    """
+
+    rows: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    quickest_block_s: float
+
+    @classmethod
+    def by(cls, decoder: Decoder, projected: NDArray[np.float32]) -> Self:
+        """Decode with the working memory of one block.
+
+        Parameters
+        ----------
+        decoder
+            Fitted.
+        projected
+            z: float32, shape (n, d), unit rows.
+        """
+        rows, confidence, seconds = [], [], []
+        for block in row_blocks(len(projected)):
+            started_s = time.perf_counter()
+            decoded, known = decoder.predict_with_confidence(projected[block])
+            seconds.append((time.perf_counter() - started_s) / (block.stop - block.start))
+            rows.append(decoded)
+            confidence.append(known)
+        return cls(np.concatenate(rows), np.concatenate(confidence), min(seconds))
+
+    def __getitem__(self, index: NDArray[np.int64]) -> Self:
+        """Some of the rows."""
+        return replace(self, rows=self.rows[index], confidence=self.confidence[index])
 
 
 def evaluate_decoder(
@@ -47,7 +92,7 @@ def evaluate_decoder(
     decoder
         Fitted.
     projected
-        z of all sample rows: float32, shape (N, 32).
+        z of all sample rows: float32, shape (N, d).
     matrix
         True cosines of all sample rows.
     fit_rows, eval_rows
@@ -63,24 +108,68 @@ def evaluate_decoder(
     seed
         Of samples and resampling.
     """
-    unseen, confidence = _decoded(decoder, projected[eval_rows])
-    known = predict_in_blocks(decoder, projected[fit_rows])
+    return score_rows(
+        DecodedRows.by(decoder, projected[eval_rows]),
+        DecodedRows.by(decoder, projected[fit_rows]),
+        matrix,
+        fit_rows=fit_rows,
+        eval_rows=eval_rows,
+        fit_s=fit_s,
+        intervals=intervals,
+        train_train=train_train,
+        standard_error=standard_error,
+        seed=seed,
+    )
+
+
+def score_rows(
+    unseen: DecodedRows,
+    seen: DecodedRows,
+    matrix: CosineMatrix,
+    *,
+    fit_rows: NDArray[np.int64],
+    eval_rows: NDArray[np.int64],
+    fit_s: float | None = None,
+    intervals: bool = True,
+    train_train: bool = False,
+    standard_error: StandardError | None = None,
+    seed: int = 0,
+) -> Scores:
+    """Scores of decoded rows: `unseen` are those of `eval_rows`, `seen` those of `fit_rows`.
+
+    The other parameters are those of `evaluate_decoder`.
+    """
     scores = measure(
         Comparison(
-            DotProducts(unseen, unseen),
+            DotProducts(unseen.rows, unseen.rows),
             _true(matrix, eval_rows, eval_rows),
-            StandardErrors.where_known(standard_error, unseen, confidence),
+            StandardErrors.where_known(standard_error, unseen.rows, unseen.confidence),
         ),
-        Comparison(DotProducts(unseen, known), _true(matrix, eval_rows, fit_rows)),
+        Comparison(DotProducts(unseen.rows, seen.rows), _true(matrix, eval_rows, fit_rows)),
         intervals=intervals,
         seed=seed,
     )
-    seen = None
+    of_fitted = None
     if train_train:
         some = np.sort(np.random.default_rng(seed).permutation(len(fit_rows))[:HELD_ROWS])
         true = _true(matrix, fit_rows[some], fit_rows[some])
-        seen = pair_scores_within(Comparison(DotProducts(known[some], known[some]), true))
-    return replace(scores, unit_norm_error=unit_norm_error(unseen), fit_s=fit_s, train_train=seen)
+        of_fitted = pair_scores_within(Comparison(DotProducts(seen.rows[some], seen.rows[some]), true))
+    return replace(scores, unit_norm_error=unit_norm_error(unseen.rows), fit_s=fit_s, train_train=of_fitted)
+
+
+def pair_scores(decoded: NDArray[np.float32], matrix: CosineMatrix, rows: NDArray[np.int64]) -> PairScores:
+    """Errors over the pairs of some rows, each pair once.
+
+    Parameters
+    ----------
+    decoded
+        float32, shape (n, D), unit rows.
+    matrix
+        True cosines of all sample rows.
+    rows
+        Their row numbers: int64, shape (n,).
+    """
+    return pair_scores_within(Comparison(DotProducts(decoded, decoded), _true(matrix, rows, rows)))
 
 
 def baselines(
@@ -118,7 +207,8 @@ def baselines(
 
 def confidence_calibration(
     decoder: Decoder,
-    projected: NDArray[np.float32],
+    unseen: DecodedRows,
+    seen: DecodedRows,
     matrix: CosineMatrix,
     *,
     fit_rows: NDArray[np.int64],
@@ -131,7 +221,9 @@ def confidence_calibration(
     ----------
     decoder
         Fitted on `fit_rows`, of which at most 2,000 random ones are compared with.
-    projected, matrix, fit_rows, eval_rows
+    unseen, seen
+        Its answers to `eval_rows` and to `fit_rows`.
+    matrix, fit_rows, eval_rows
         As for `evaluate_decoder`.
     seed
         Of the sample.
@@ -141,36 +233,28 @@ def confidence_calibration(
     Deciles by confidence, the least confident first; empty where the decoder does not know its confidence, or
     where there are fewer than 10 unseen rows.
     """
-    unseen, confidence = _decoded(decoder, projected[eval_rows])
-    if len(unseen) < DECILES or not np.isfinite(confidence).all():
+    confidence = unseen.confidence
+    if len(confidence) < DECILES or not np.isfinite(confidence).all():
         return ()
-    some = np.sort(np.random.default_rng(seed).permutation(fit_rows)[:HELD_ROWS])
-    known, known_confidence = _decoded(decoder, projected[some])
-    true = _true(matrix, eval_rows, some)
-    squared, predicted = np.empty(len(unseen)), np.empty(len(unseen))
-    told = True
-    for block in row_blocks(len(unseen)):
-        error = unseen[block] @ known.T - true.block(block.start, block.stop)
-        squared[block] = np.square(error).mean(axis=1)
-        expected = decoder.cosine_standard_error(unseen[block], confidence[block], known, known_confidence)
+    some = np.sort(np.random.default_rng(seed).permutation(len(fit_rows))[:HELD_ROWS])
+    compared = seen[some]
+    true = _true(matrix, eval_rows, fit_rows[some])
+    squared, predicted = np.empty(len(confidence)), np.empty(len(confidence))
+    predicts_errors = True
+    for block in row_blocks(len(confidence)):
+        rows = unseen.rows[block]
+        squared[block] = np.square(rows @ compared.rows.T - true.block(block.start, block.stop)).mean(axis=1)
+        expected = decoder.cosine_standard_error(rows, confidence[block], compared.rows, compared.confidence)
         if expected is None:
-            told = False
+            predicts_errors = False
         else:
             predicted[block] = np.square(expected).mean(axis=1)
-    return confidence_by_decile(confidence, squared, predicted if told else None)
+    return confidence_by_decile(confidence, squared, predicted if predicts_errors else None)
 
 
 def predict_in_blocks(decoder: Decoder, projected: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Decoded rows, float32 (n, 1536), with the working memory of one block."""
-    return _decoded(decoder, projected)[0]
-
-
-def _decoded(
-    decoder: Decoder, projected: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    blocks = [decoder.predict_with_confidence(projected[block]) for block in row_blocks(len(projected))]
-    rows, confidence = zip(*blocks, strict=True)
-    return np.concatenate(rows), np.concatenate(confidence)
+    """Decoded rows, float32 (n, D), with the working memory of one block."""
+    return DecodedRows.by(decoder, projected).rows
 
 
 def unit_norm_error(rows: NDArray[np.float32]) -> float:
@@ -180,19 +264,30 @@ def unit_norm_error(rows: NDArray[np.float32]) -> float:
 
 
 def sample_test_pairs(
-    decoder: Decoder,
-    projected: NDArray[np.float32],
+    decoded: NDArray[np.float32],
     matrix: CosineMatrix,
     *,
     eval_rows: NDArray[np.int64],
     pairs: int = 200_000,
     seed: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """True and predicted cosines of random pairs of unseen rows: float32, shape (<= pairs,) each."""
-    rng = np.random.default_rng(seed)
-    left, right = rng.integers(0, len(eval_rows), (2, pairs))
+    """True and predicted cosines of random pairs of unseen rows: float32, shape (<= pairs,) each.
+
+    Parameters
+    ----------
+    decoded
+        Decoded `eval_rows`: float32, shape (n, D), unit rows.
+    matrix
+        True cosines of all sample rows.
+    eval_rows
+        Row numbers: int64, shape (n,).
+    pairs
+        How many to draw; pairs of a row with itself are dropped.
+    seed
+        Of the draw.
+    """
+    left, right = np.random.default_rng(seed).integers(0, len(eval_rows), (2, pairs))
     left, right = left[left != right], right[left != right]
-    decoded = predict_in_blocks(decoder, projected[eval_rows])
     predicted = np.empty(len(left), np.float32)
     for block in row_blocks(len(left), 8192):
         predicted[block] = np.vecdot(decoded[left[block]], decoded[right[block]])

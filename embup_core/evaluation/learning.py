@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from embup_core.cosine_matrix import CosineMatrix
     from embup_core.decoders.base import Decoder
+    from embup_core.geometry.basis import Basis
+    from embup_core.sources.cosine_matrix import CosineMatrix
 
 FEWEST_ROWS = 100
 
@@ -37,6 +38,8 @@ def learning_curve(
     coordinates: NDArray[np.float32],
     matrix: CosineMatrix,
     *,
+    output_dims: int,
+    basis: Basis | None = None,
     train: NDArray[np.int64],
     validation: NDArray[np.int64],
     shares: Sequence[float],
@@ -51,7 +54,11 @@ def learning_curve(
     make
         Gives an unfitted decoder.
     projected, coordinates, matrix
-        z, float32 (N, 32), c, float32 (N, r), and the true cosines of all sample rows.
+        z, float32 (N, d), c, float32 (N, r), and the true cosines of all sample rows.
+    output_dims
+        Dimensions of the originals.
+    basis
+        That the coordinates are in; None leaves the axes to the decoder.
     train, validation
         Disjoint row numbers.
     shares
@@ -67,7 +74,7 @@ def learning_curve(
             continue
         rows = np.sort(order[:count])
         try:
-            decoder = make().fit(projected[rows], coordinates[rows])
+            decoder = make().fit(projected[rows], coordinates[rows], output_dims=output_dims, basis=basis)
         except TrainingError:
             continue
         decoded = predict_in_blocks(decoder, projected[validation])

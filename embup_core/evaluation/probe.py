@@ -1,7 +1,7 @@
 """Downstream use of decoded rows: how well a linear classifier that was fitted on them knows unseen rows.
 
 A linear probe (Alain & Bengio, 2016) on decoded rows stands between the same probe on the originals, which is
-what could be had, and on the 32 numbers, which is what one has without decoding.
+what could be had, and on the projected embeddings, which is what one has without decoding.
 """
 
 from __future__ import annotations

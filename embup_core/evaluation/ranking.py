@@ -31,7 +31,9 @@ def shared_nearest(
     int64, shape (n, len(ks)). Among equal cosines at the last place any may count.
     """
     most = max(ks)
-    same = _largest(predicted, most)[:, :, None] == _largest(true, most)[:, None, :]  # (n, most, most)
+    same = (
+        largest_columns(predicted, most)[:, :, None] == largest_columns(true, most)[:, None, :]
+    )  # (n, most, most)
     return np.stack([same[:, :k, :k].sum(axis=(1, 2)) for k in ks], axis=1)
 
 
@@ -69,8 +71,8 @@ def trustworthiness(predicted: NDArray[np.float32], true: NDArray[np.float32], k
     return 1 - 2 * beyond / (n * k * (2 * n - 3 * k - 1))
 
 
-def _largest(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Columns of the k largest values of each row, the largest first: int64, shape (n, k)."""
+def largest_columns(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Columns of the k largest values of each row, the largest first: int64, shape (n, k); values: (n, m)."""
     columns = np.argpartition(values, -k, axis=1)[:, -k:]
     order = np.argsort(-np.take_along_axis(values, columns, axis=1), axis=1, kind="stable")
     return np.take_along_axis(columns, order, axis=1)

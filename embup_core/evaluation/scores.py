@@ -14,12 +14,14 @@ from embup_core.evaluation.pairs import BinError, PairScores, PairSums
 from embup_core.evaluation.ranking import shared_nearest, trustworthiness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from embup_core.progress import Progress
+
 NEAREST = 10
-OVERLAPS = (1, 5, 10, 50)
+RECALLS = (1, 5, 10, 50)
 HELD_ROWS = 2000
 """Most rows whose cosines with each other are held as whole matrices, for intervals and neighbourhoods."""
 
@@ -34,7 +36,7 @@ class Scores:
         Errors over pairs of test rows, each pair once.
     test_train
         Errors over pairs of a test row and a training row; None without training rows.
-    overlap_at_1, overlap_at_5, overlap_at_10, overlap_at_50
+    recall_at_1, recall_at_5, recall_at_10, recall_at_50
         Share of the k true nearest training rows among the k predicted ones; None where nothing is ranked or
         there are not more than k training rows.
     unit_norm_error
@@ -54,12 +56,12 @@ class Scores:
 
     test_test: PairScores
     test_train: PairScores | None
-    overlap_at_10: float | None
+    recall_at_10: float | None
     unit_norm_error: float | None = None
     fit_s: float | None = None
-    overlap_at_1: float | None = None
-    overlap_at_5: float | None = None
-    overlap_at_50: float | None = None
+    recall_at_1: float | None = None
+    recall_at_5: float | None = None
+    recall_at_50: float | None = None
     trustworthiness_at_10: float | None = None
     continuity_at_10: float | None = None
     intervals: Intervals | None = None
@@ -92,7 +94,7 @@ def measure(
     *,
     intervals: bool = True,
     seed: int = 0,
-    progress: Callable[[str, int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> Scores:
     """Compare predicted with true cosines; unit norm, fit time and training pairs are for the caller.
 
@@ -125,7 +127,7 @@ def measure(
     return Scores(
         test_test=within,
         test_train=across,
-        **{f"overlap_at_{k}": _mean(shared.get(k)) for k in OVERLAPS},  # type: ignore[arg-type]  # by name
+        **{f"recall_at_{k}": _mean(shared.get(k)) for k in RECALLS},  # type: ignore[arg-type]  # by name
         trustworthiness_at_10=trustworthiness(predicted, true, NEAREST) if ranked else None,
         continuity_at_10=trustworthiness(true, predicted, NEAREST) if ranked else None,
         intervals=row_intervals(predicted, true, nearest, whole=whole, seed=seed) if intervals else None,
@@ -143,7 +145,7 @@ def pair_scores_within(comparison: Comparison) -> PairScores:
 def _within(
     comparison: Comparison,
     held: NDArray[np.int64],
-    progress: Callable[[str, int, int | None], None] | None,
+    progress: Progress | None,
 ) -> tuple[PairSums, NDArray[np.float32], NDArray[np.float32]]:
     """Sums over the upper triangle; predicted and true cosines between the held rows, in passing."""
     n_rows = comparison.true.shape[0]
@@ -162,11 +164,11 @@ def _within(
 
 
 def _across(
-    comparison: Comparison, *, ranked: bool, progress: Callable[[str, int, int | None], None] | None
+    comparison: Comparison, *, ranked: bool, progress: Progress | None
 ) -> tuple[PairScores, dict[int, NDArray[np.float64]]]:
     """Errors over all pairs, and the overlap of each row by k."""
     n_rows, n_columns = comparison.true.shape
-    ks = [k for k in OVERLAPS if k < n_columns] if ranked else []
+    ks = [k for k in RECALLS if k < n_columns] if ranked else []
     sums = PairSums(n_rows * n_columns)
     counts = []
     for _, stop, predicted, true, _ in comparison.blocks():

@@ -1,34 +1,41 @@
-"""Where training data comes from: one setting in, two checked files out.
+"""Training data: one setting in, two checked files out.
 
-``sample`` is generated (module ``sample``), a folder is used where it lies (``folder``), two URLs are
-downloaded (``download``). Whatever the source, ``validation`` says whether it can be trained on.
+``sample`` is generated (module `synthetic`), a folder is used in place (`folder`), two URLs are downloaded
+(`download`), and ``.npz`` files are unpacked into the cache (`archive`). `validation` checks the files of any
+source.
 """
 
+from embup_core.sources.anchors import Anchors, load_anchors, require_agreement
 from embup_core.sources.files import (
+    ANCHOR_ROWS_FILE,
+    ANCHORS_FILE,
     COSINES_FILE,
     GROUPS_FILE,
-    INPUT_DIMS,
     LABELS_FILE,
     PROJECTED_FILE,
     SourceFiles,
 )
 from embup_core.sources.resolve import resolve_source
 from embup_core.sources.row_labels import load_row_labels
-from embup_core.sources.sample import SampleParameters, generate_sample
+from embup_core.sources.synthetic import SampleParameters, generate_sample
 from embup_core.sources.validation import DataProfile, load_projected, validate_pair
 
 __all__ = [
+    "ANCHORS_FILE",
+    "ANCHOR_ROWS_FILE",
     "COSINES_FILE",
     "GROUPS_FILE",
-    "INPUT_DIMS",
     "LABELS_FILE",
     "PROJECTED_FILE",
+    "Anchors",
     "DataProfile",
     "SampleParameters",
     "SourceFiles",
     "generate_sample",
+    "load_anchors",
     "load_projected",
     "load_row_labels",
+    "require_agreement",
     "resolve_source",
     "validate_pair",
 ]

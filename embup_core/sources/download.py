@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
@@ -28,7 +27,8 @@ from embup_core.errors import SourceUnavailableError
 if TYPE_CHECKING:
     from pathlib import Path
 
-Progress = Callable[[str, int, int | None], None]
+    from embup_core.progress import Progress
+
 
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 TIMEOUT = httpx.Timeout(30, connect=10)

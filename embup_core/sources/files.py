@@ -1,4 +1,4 @@
-"""The files of training data, two of them optional. Where they come from is for the sibling modules."""
+"""The files of training data, four of them optional. Sibling modules find or fetch them."""
 
 from __future__ import annotations
 
@@ -8,29 +8,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from embup_core.sources.anchors import AnchorFiles
+
 PROJECTED_FILE = "projected_train_embs.npy"
 COSINES_FILE = "og_train_cos_theta.npy"
 GROUPS_FILE = "groups.npy"
 LABELS_FILE = "labels.npy"
-
-INPUT_DIMS = 32
-"""Dimensions of a projected embedding."""
+ANCHORS_FILE = "anchors.npy"
+ANCHOR_ROWS_FILE = "anchor_rows.npy"
 
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """Training data on this machine.
+    """Training data on local disk.
 
     Parameters
     ----------
     projected
-        ``.npy`` of the projected embeddings, shape (N, 32).
+        ``.npy`` of the projected embeddings, shape (N, d).
     cosines
         ``.npy`` of the cosines between the originals, shape (N, N).
     name
-        What a person calls this data: ``sample``, a folder, an address. Free of secrets.
+        The source as it is displayed: ``sample``, a folder, an address. Free of secrets.
     groups, labels
-        ``.npy`` of one integer or string a row, shape (N,); None where there is none.
+        ``.npy`` of one integer or string per row, shape (N,), or None.
+    anchors
+        Originals of some rows, and which rows they are; or None.
     """
 
     projected: Path
@@ -38,3 +41,4 @@ class SourceFiles:
     name: str
     groups: Path | None = None
     labels: Path | None = None
+    anchors: AnchorFiles | None = None

@@ -1,24 +1,32 @@
-"""Training data that lies in a folder already. Nothing is copied and nothing is written."""
+"""Training data in a local folder, which is only read."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from embup_core.errors import SourceUnavailableError
-from embup_core.sources.files import COSINES_FILE, GROUPS_FILE, LABELS_FILE, PROJECTED_FILE, SourceFiles
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from embup_core.sources.anchors import AnchorFiles
+from embup_core.sources.archive import ARCHIVE_SUFFIX
+from embup_core.sources.files import (
+    ANCHOR_ROWS_FILE,
+    ANCHORS_FILE,
+    COSINES_FILE,
+    GROUPS_FILE,
+    LABELS_FILE,
+    PROJECTED_FILE,
+    SourceFiles,
+)
 
 
 def files_in_folder(folder: Path) -> SourceFiles:
-    """Find the two files in a folder, and the optional ones where they are.
+    """Find the two files in a folder, ``.npy`` or ``.npz``, and the optional ones.
 
     Raises
     ------
     SourceUnavailableError
-        The folder or one of the files is missing.
+        The folder or one of the files is missing, a file is there under both names, or only one of the two
+        files of anchors is there.
     """
     folder = folder.expanduser()
     if not folder.is_dir():
@@ -28,21 +36,46 @@ def files_in_folder(folder: Path) -> SourceFiles:
             remedy=f"Name the folder that holds {PROJECTED_FILE} and {COSINES_FILE}, two URLs, or 'sample'.",
         )
     folder = folder.resolve()
-    for name in (PROJECTED_FILE, COSINES_FILE, GROUPS_FILE, LABELS_FILE):
+    optional = (GROUPS_FILE, LABELS_FILE, ANCHORS_FILE, ANCHOR_ROWS_FILE)
+    for name in (*_either(PROJECTED_FILE), *_either(COSINES_FILE), *optional):
         if os.path.lexists(folder / name) and not (folder / name).is_file():
             raise SourceUnavailableError(
                 f"{folder / name} is not a regular file: a folder, a pipe, or a link to nothing.",
                 remedy="Put the file itself there.",
             )
-    missing = [name for name in (PROJECTED_FILE, COSINES_FILE) if not (folder / name).is_file()]
-    if missing:
-        found = sorted(path.name for path in folder.glob("*.npy"))
+    projected, cosines = (_find(folder, name) for name in (PROJECTED_FILE, COSINES_FILE))
+    if projected is None or cosines is None:
+        missing = [name for name, path in ((PROJECTED_FILE, projected), (COSINES_FILE, cosines)) if not path]
+        found = sorted(path.name for path in folder.glob("*.np[yz]"))
         raise SourceUnavailableError(
             f"folder {folder} has no {' and no '.join(missing)}; "
-            f"the .npy files it has: {', '.join(found) or 'none'}.",
-            remedy=f"Put {PROJECTED_FILE} and {COSINES_FILE} there, or rename yours to these names.",
+            f"the .npy and .npz files it has: {', '.join(found) or 'none'}.",
+            remedy=f"Put {PROJECTED_FILE} and {COSINES_FILE} there (.npz works too), or rename yours.",
         )
-    groups, labels = (
-        folder / name if (folder / name).is_file() else None for name in (GROUPS_FILE, LABELS_FILE)
+    groups, labels, originals, rows = (
+        folder / name if (folder / name).is_file() else None for name in optional
     )
-    return SourceFiles(folder / PROJECTED_FILE, folder / COSINES_FILE, str(folder), groups, labels)
+    if (originals is None) != (rows is None):
+        there, gone = (ANCHORS_FILE, ANCHOR_ROWS_FILE)[:: 1 if rows is None else -1]
+        raise SourceUnavailableError(
+            f"folder {folder} has {there} and no {gone}, expected both or neither.",
+            remedy=f"{ANCHORS_FILE} holds originals, {ANCHOR_ROWS_FILE} the row number of each.",
+        )
+    anchors = None if originals is None or rows is None else AnchorFiles(originals, rows)
+    return SourceFiles(projected, cosines, str(folder), groups, labels, anchors)
+
+
+def _either(name: str) -> tuple[str, str]:
+    """A file's two names: ``.npy`` and ``.npz``."""
+    return name, str(Path(name).with_suffix(ARCHIVE_SUFFIX))
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """The file of either name; raises `SourceUnavailableError` where both exist."""
+    found = [folder / one for one in _either(name) if (folder / one).is_file()]
+    if len(found) > 1:
+        raise SourceUnavailableError(
+            f"folder {folder} has both {found[0].name} and {found[1].name}, expected one of them.",
+            remedy="Remove the one not to train on.",
+        )
+    return found[0] if found else None

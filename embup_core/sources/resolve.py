@@ -1,21 +1,23 @@
-"""The one setting that says where training data is, and which sibling module brings it."""
+"""The one setting that names a source of training data, and the module that handles each kind."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embup_core.errors import SourceUnavailableError
-from embup_core.sources.download import download, without_secrets
+from embup_core.extras import extra_required
+from embup_core.sources.archive import ARCHIVE_SUFFIX, unpacked
 from embup_core.sources.files import COSINES_FILE, PROJECTED_FILE, SourceFiles
 from embup_core.sources.folder import files_in_folder
-from embup_core.sources.sample import SampleParameters, generate_sample
+from embup_core.sources.synthetic import SampleParameters, generate_sample
 from embup_core.sources.validation import MIN_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from embup_core.progress import Progress
 
 DEFAULT_MAX_BYTES = 8 * 2**30
 
@@ -26,21 +28,22 @@ def resolve_source(
     cache_dir: Path,
     sha256: tuple[str | None, str | None] = (None, None),
     max_bytes: int = DEFAULT_MAX_BYTES,
-    progress: Callable[[str, int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> SourceFiles:
-    """Bring training data onto this machine.
+    """Find, generate or download training data.
 
     Parameters
     ----------
     spec
-        ``sample`` (or ``sample:ROWS``), a folder that holds ``projected_train_embs.npy`` and
-        ``og_train_cos_theta.npy``, or two URLs separated by a comma, the projected embeddings first:
+        ``sample`` (or ``sample:ROWS``), a folder that holds ``projected_train_embs`` and
+        ``og_train_cos_theta`` (each ``.npy`` or ``.npz``), or two URLs separated by a comma, the projected
+        embeddings first:
         ``https://cdn.connectly.ai/interview_prompts/ml_embedding_upsample/projected_train_embs.npy,``
         ``https://cdn.connectly.ai/interview_prompts/ml_embedding_upsample/og_train_cos_theta.npy``.
     cache_dir
-        Where generated and downloaded files are kept.
+        Folder of generated, downloaded and unpacked files.
     sha256
-        What the two files must hash to, for URLs; None does not check.
+        Expected hashes of the two files, for URLs; None skips the check.
     max_bytes
         The largest file to download.
     progress
@@ -49,7 +52,9 @@ def resolve_source(
     Raises
     ------
     SourceUnavailableError
-        The setting names nothing, or what it names cannot be had.
+        The setting is invalid, or a file is missing, unreachable or too large.
+    InvalidDataError
+        An ``.npz`` file is damaged or holds another number of arrays than one.
     """
     spec = spec.strip()
     if match := re.fullmatch(r"sample(?::(.*))?", spec):
@@ -68,7 +73,14 @@ def resolve_source(
             f"source {spec!r} is not one that can be read.",
             remedy="Give 'sample', a folder, or two http(s) URLs separated by a comma.",
         )
-    return files_in_folder(Path(spec))
+    return _unpacked(files_in_folder(Path(spec)), cache_dir)
+
+
+def _unpacked(files: SourceFiles, cache_dir: Path) -> SourceFiles:
+    """The files with ``.npz`` replaced by ``.npy`` in the cache."""
+    return replace(
+        files, projected=unpacked(files.projected, cache_dir), cosines=unpacked(files.cosines, cache_dir)
+    )
 
 
 def _from_urls(
@@ -76,8 +88,11 @@ def _from_urls(
     cache_dir: Path,
     sha256: tuple[str | None, str | None],
     max_bytes: int,
-    progress: Callable[[str, int, int | None], None] | None,
+    progress: Progress | None,
 ) -> SourceFiles:
+    with extra_required():
+        from embup_core.sources.download import download, without_secrets
+
     urls = re.split(r"\s*,\s*(?=https?://)", spec, flags=re.IGNORECASE)
     if len(urls) != 2:
         raise SourceUnavailableError(
@@ -87,6 +102,10 @@ def _from_urls(
     shown = [without_secrets(url) for url in urls]
     # Secrets in a query change from day to day (signed addresses), what they point at does not.
     folder = cache_dir / f"download-{hashlib.sha256(' '.join(shown).encode()).hexdigest()[:12]}"
-    for url, name, expected in zip(urls, (PROJECTED_FILE, COSINES_FILE), sha256, strict=True):
-        download(url, folder / name, sha256=expected, max_bytes=max_bytes, progress=progress)
-    return SourceFiles(folder / PROJECTED_FILE, folder / COSINES_FILE, ",".join(shown))
+    targets = [
+        (folder / name).with_suffix(ARCHIVE_SUFFIX if address.endswith(ARCHIVE_SUFFIX) else ".npy")
+        for name, address in zip((PROJECTED_FILE, COSINES_FILE), shown, strict=True)
+    ]
+    for url, target, expected in zip(urls, targets, sha256, strict=True):
+        download(url, target, sha256=expected, max_bytes=max_bytes, progress=progress)
+    return _unpacked(SourceFiles(targets[0], targets[1], ",".join(shown)), cache_dir)

@@ -1,7 +1,7 @@
 """One label a row, beside the two files of training data: which group a row belongs to, or what it is.
 
-``groups.npy`` keeps rows together when they are split, ``labels.npy`` is what a classifier on decoded rows is
-asked to tell. Both are integers or strings, and both are optional.
+``groups.npy`` keeps rows together when they are split; ``labels.npy`` holds class labels for the downstream
+probe. Both hold integers or strings, and both are optional.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embup_core.errors import InvalidDataError
-from embup_core.sources.npy_header import Accepted, read_npy_header
+from embup_core.sources.npy import Accepted, read_npy_header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +58,7 @@ def load_row_labels(path: Path, rows: int, *, of: str = "the projected embedding
             remedy="Give one entry for each row, in the order of the rows.",
         )
     labels: NDArray[Any] = np.load(path, allow_pickle=False)
+    labels = labels.astype(labels.dtype.newbyteorder("="), copy=False)
     if labels.dtype.kind != "S":
         return labels
     try:  # byte strings are strings like any others, and compare with none of them

@@ -7,7 +7,7 @@ A value takes 12 bytes: sign or space, one digit, the point, eight decimals, the
 So row i of a file starts at byte i * row_bytes, and a file is cut at a row by arithmetic. The digits are
 those of `'%.8f'`: the absolute error is at most 5e-9, which moves the length of a unit row of 1536 values by
 at most 2e-7. The text is valid for `numpy.loadtxt(delimiter=",")`, for CSV readers, and, in brackets, for
-JSON, where a space before a number means nothing.
+JSON, which ignores a space before a number.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def format_rows(
 
 
 def format_nan_row(dims: int) -> bytes:
-    """Return the line that stands for a row without an answer: `dims` times `nan`, same width as any row."""
+    """Return the line of a refused row: `dims` times `nan`, as wide as any row."""
     width = VALUE_BYTES - 1
     return b",".join([b"nan".rjust(width)] * dims) + b"\n"
 

@@ -34,6 +34,10 @@ _NUMBER_ONLY: Final = re.compile(_NUMBER)
 _NON_FINITE: Final = re.compile(rb"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
+class RefusedLineError(ValueError):
+    """A line of a layout other than the strict one holds no row; the text is the reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class BadRow:
     """One refused line.
@@ -72,7 +76,7 @@ class ParsedRows:
     bad: tuple[BadRow, ...]
 
 
-def parse_rows(block: bytes, *, dims: int = 32, first_line: int = 1) -> ParsedRows:
+def parse_rows(block: bytes, *, dims: int, first_line: int = 1) -> ParsedRows:
     r"""Parse whole lines.
 
     Parameters
@@ -92,6 +96,19 @@ def parse_rows(block: bytes, *, dims: int = 32, first_line: int = 1) -> ParsedRo
 
 def _parse_at_once(block: bytes, dims: int) -> npt.NDArray[np.float32] | None:
     """Read a block of good lines, or return None: some line needs the diagnosing path."""
+    rows = decode_at_once(block, dims)
+    if rows is None or not are_directions(rows) or holds_long_line(block):
+        return None
+    return rows
+
+
+def are_directions(rows: npt.NDArray[np.float32]) -> bool:
+    """Whether all values of rows, shape (n, dims), are finite and no row is zero."""
+    return bool(np.isfinite(rows).all() and rows.any(axis=1).all())
+
+
+def decode_at_once(block: bytes, dims: int) -> npt.NDArray[np.float32] | None:
+    """Read a block of lines of `dims` JSON numbers, of any size; None where a line holds something else."""
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
     # JSON takes a lone carriage return for a space, and a bracket could open a row within a line.
@@ -102,10 +119,7 @@ def _parse_at_once(block: bytes, dims: int) -> npt.NDArray[np.float32] | None:
         values = _json_rows(dims).decode(b"[[" + lines + b"]]")
     except msgspec.DecodeError:
         return None
-    rows = _to_float32(values)
-    if not np.isfinite(rows).all() or not rows.any(axis=1).all() or _holds_long_line(block):
-        return None
-    return rows
+    return to_float32(values)
 
 
 def _parse_line_by_line(block: bytes, dims: int, first_line: int) -> ParsedRows:
@@ -119,7 +133,7 @@ def _parse_line_by_line(block: bytes, dims: int, first_line: int) -> ParsedRows:
         line = text.removesuffix(b"\r")
         row = _parse_line(line, dims)
         if isinstance(row, str):
-            bad.append(BadRow(first_line + index, index, row, _as_raw(line)))
+            bad.append(BadRow(first_line + index, index, row, as_raw(line)))
         else:
             rows[index] = row
     return ParsedRows(rows, tuple(bad))
@@ -136,7 +150,7 @@ def _parse_line(line: bytes, dims: int) -> npt.NDArray[np.float32] | str:
         return _reason_of_count(fields, dims)
     if _row_pattern(dims).fullmatch(line) is None:
         return _reason_of_first_bad_value(fields)
-    row = _to_float32([float(field) for field in fields])
+    row = to_float32([float(field) for field in fields])
     too_large = np.flatnonzero(np.isinf(row))
     if too_large.size:
         position = int(too_large[0])
@@ -179,20 +193,20 @@ def _quoted(field: bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def _as_raw(line: bytes) -> str:
-    """Return the beginning of a line as text; bytes that are not UTF-8 appear escaped."""
+def as_raw(line: bytes) -> str:
+    """Return the beginning of a line as text, with bytes that are not UTF-8 escaped."""
     # Four bytes a character at most, so that a long line is not decoded whole.
     text = line[: 4 * RAW_CHARACTERS].decode("utf-8", errors="backslashreplace")
     return text[:RAW_CHARACTERS]
 
 
-def _holds_long_line(block: bytes) -> bool:
+def holds_long_line(block: bytes) -> bool:
     """Whether a line of the block is over the limit."""
     return len(block) > MAX_LINE_BYTES and max(map(len, block.split(b"\n"))) > MAX_LINE_BYTES
 
 
-def _to_float32(values: Any) -> npt.NDArray[np.float32]:
-    """Round Python floats to float32; what is too large becomes infinite, without a warning."""
+def to_float32(values: Any) -> npt.NDArray[np.float32]:
+    """Round Python floats to float32; too large ones become infinite, without a warning."""
     with np.errstate(over="ignore"):
         rows = np.array(values, dtype=np.float64).astype(np.float32)
     # JSON's `-0` is an integer without a sign, `-0.0` is not: with this, zero is zero on both paths.

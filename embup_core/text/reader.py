@@ -52,17 +52,35 @@ class TextSource(Protocol):
         """Return how far into the file a place in the text is that was read just now."""
 
 
+class RowLayout(Protocol):
+    """How the lines of a text hold rows; a small value that other processes receive with each block."""
+
+    def parse(self, text: bytes, *, dims: int, first_line: int) -> ParsedRows:
+        """Return the rows of whole lines, shape (lines, dims), and the refused ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrictRows:
+    """Layout of the strict format: numbers and commas, see `embup_core.text.parser`."""
+
+    def parse(self, text: bytes, *, dims: int, first_line: int) -> ParsedRows:
+        """Return the rows of whole lines, and the refused ones."""
+        return parse_rows(text, dims=dims, first_line=first_line)
+
+
+STRICT_ROWS: Final = StrictRows()
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive lines of a text, not yet looked into: what another process can be handed to read.
+    """Consecutive lines of a text, not parsed yet, so that another process can parse them.
 
     Attributes
     ----------
     text
-        The lines, as `parse_rows` takes them.
+        The lines, as `RowLayout.parse` takes them.
     rows
-        How many lines there are. None at all: the reader is on its way to the next line, and the next call
-        goes on.
+        Number of lines. 0: the reader has not reached the end of the next line; call it again.
     first_line
         1-based number of the first one.
     end_offset
@@ -70,7 +88,9 @@ class Block:
     bytes_done
         How far into the file that is.
     why_empty
-        For a block without lines: what the line at hand will be refused for, if that is known.
+        For a block without lines: why the line at hand will be refused, if that is known.
+    layout
+        How the lines hold rows.
     """
 
     text: bytes
@@ -79,10 +99,11 @@ class Block:
     end_offset: int
     bytes_done: int
     why_empty: str = ""
+    layout: RowLayout = STRICT_ROWS
 
     def parse(self, dims: int) -> ParsedRows:
         """Return the rows, shape (rows, dims), and the refused lines."""
-        return parse_rows(self.text, dims=dims, first_line=self.first_line)
+        return self.layout.parse(self.text, dims=dims, first_line=self.first_line)
 
 
 class LineReader:
@@ -98,10 +119,20 @@ class LineReader:
         Lines of a block; only the last one has fewer.
     first_line
         The number of the line that the source starts with.
+    layout
+        How the lines hold rows.
     """
 
-    def __init__(self, source: TextSource, *, chunk_rows: int = 64, first_line: int = 1) -> None:
+    def __init__(
+        self,
+        source: TextSource,
+        *,
+        chunk_rows: int = 64,
+        first_line: int = 1,
+        layout: RowLayout = STRICT_ROWS,
+    ) -> None:
         self._source = source
+        self._layout = layout
         self._chunk_rows = chunk_rows
         self._first_line = first_line
         self._line = first_line
@@ -154,7 +185,8 @@ class LineReader:
         first_line = self._line
         self._line += rows
         self.look_ahead()
-        return Block(text, rows, first_line, self.offset, self._source.bytes_done(self.offset))
+        done = self._source.bytes_done(self.offset)
+        return Block(text, rows, first_line, self.offset, done, layout=self._layout)
 
     def look_ahead(self) -> None:
         """Read a little more when nothing is left in memory, so that `exhausted` knows what is known."""
@@ -210,7 +242,7 @@ class FileText:
     Parameters
     ----------
     descriptor
-        A regular file open for reading; it stays the caller's. Its own position is neither used nor moved.
+        A regular file open for reading; the caller closes it. Its own position is neither used nor moved.
     offset
         Where to start.
     """
@@ -246,7 +278,7 @@ class FileText:
             raise InputFileError(message, remedy="Check the disk it lies on.") from error
         if not data:
             message = f"input changed: it had {self.end} bytes and now ends at byte {self._offset}"
-            remedy = "Submit it again once nobody writes to it."
+            remedy = "Submit it again when no other program writes to it."
             raise InputFileError(message, remedy=remedy, code="input_changed")
         self._offset += len(data)
         return data

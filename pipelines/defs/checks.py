@@ -1,19 +1,31 @@
-"""Checks that stop a run. What they compare is in the metadata: expected, found, and by how much.
+"""Checks that stop a run: the gates of a training. What they compare is in the metadata.
 
 Whether the inputs are valid is checked where they are read, in `pipelines.defs.assets.inputs`: one pass over
-the matrix does both.
+the matrix does both. Whether their rows belong together is seen where the map between them is recovered, in
+`pipelines.defs.assets.transform`.
 """
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 
-from embup_core.coordinates import reconstruction_error
+from embup_core.artifacts.registry import Registry
 from embup_core.errors import ArtifactError
-from embup_core.registry import Registry
-from embup_core.selection import UNIT_TOLERANCE, YARDSTICK
+from embup_core.geometry.coordinates import reconstruction_residual
+from embup_core.training.gates import (
+    SAMPLED_PAIRS,
+    Gate,
+    beats_constant_mean,
+    beats_linear_residual,
+    coordinates_gate,
+    rows_are_unit,
+)
+from embup_core.training.selection import Evaluation
 from pipelines.defs.assets.evaluation import open_evaluation
 from pipelines.defs.assets.handles import (
+    CoordinatesHandle,
     MatrixHandle,
     PublishedDecoder,
     StagedResult,
@@ -21,90 +33,51 @@ from pipelines.defs.assets.handles import (
     open_matrix,
 )
 
-COSINE_TOLERANCE = 1e-4
-SAMPLED_PAIRS = 10_000
-
 
 @dg.asset_check(
     asset="coordinates", blocking=True, additional_ins={"cosine_matrix": dg.AssetIn("cosine_matrix")}
 )
 def coordinates_reproduce_cosines(
-    coordinates: StagedResult, cosine_matrix: MatrixHandle
+    coordinates: CoordinatesHandle, cosine_matrix: MatrixHandle
 ) -> dg.AssetCheckResult:
-    """Dot products of the coordinates are the matrix's cosines, within 1e-4 on 10,000 random pairs."""
-    found = reconstruction_error(
+    """Dot products of the coordinates miss at most 5 % of the cosines' variance on 10,000 random pairs."""
+    found = reconstruction_residual(
         open_coordinates(coordinates), open_matrix(cosine_matrix), pairs=SAMPLED_PAIRS
     )
-    return _result(
-        passed=found <= COSINE_TOLERANCE,
-        problem=f"The recovered coordinates miss a sampled cosine by {found:.2g}, "
-        f"expected at most {COSINE_TOLERANCE:g}.",
-        remedy="Use more landmarks, or check that these are cosines of vectors of at most 1536 dimensions.",
-        expected_at_most=COSINE_TOLERANCE,
-        found=found,
-        sampled_pairs=SAMPLED_PAIRS,
-    )
+    return _result(coordinates_gate(found, cosine_matrix.cosine_deviation))
 
 
-@dg.asset_check(asset="evaluation", blocking=True)
-def champion_beats_linear_residual(evaluation: StagedResult) -> dg.AssetCheckResult:
-    """The decoder to publish predicts cosines of validation rows better than the least it must beat.
+def _gate_check(gate: Callable[[Evaluation], Gate], name: str) -> dg.AssetChecksDefinition:
+    """A gate of `embup_core.training.gates` as a blocking check of the evaluation."""
 
-    Not of test rows: what decides whether anything is published would no longer be a test.
-    """
-    scores = open_evaluation(evaluation)
-    champion = scores.champion
-    found, expected = (scores.validation[name].test_test.r2 for name in (champion, YARDSTICK))
-    asked_for = champion == scores.choice == YARDSTICK
-    return _result(
-        passed=found > expected or asked_for,
-        problem=f"{champion} reaches R2 {found:.3f} on validation rows, {YARDSTICK} {expected:.3f}; "
-        "nothing is published.",
-        remedy="Give more or better data, or choose another decoder. All scores and plots are in "
-        f"{evaluation.path}.",
-        champion=champion,
-        expected_above=expected,
-        found=found,
-        found_on_test=scores.test[champion].test_test.r2,
-        yardstick_on_test=scores.test[YARDSTICK].test_test.r2,
-    )
+    @dg.asset_check(asset="evaluation", name=name, blocking=True, description=inspect.getdoc(gate))
+    def check(evaluation: StagedResult) -> dg.AssetCheckResult:
+        return _result(gate(open_evaluation(evaluation)))
+
+    return check
 
 
-@dg.asset_check(asset="evaluation", blocking=True)
-def champion_rows_are_unit(evaluation: StagedResult) -> dg.AssetCheckResult:
-    """Rows of the decoder to publish have length 1 within 1e-6."""
-    scores = open_evaluation(evaluation)
-    found = scores.test[scores.champion].unit_norm_error
-    found = float("inf") if found is None else found
-    return _result(
-        passed=found <= UNIT_TOLERANCE,
-        problem=f"A row of {scores.champion} misses length 1 by {found:.2g}, "
-        f"expected at most {UNIT_TOLERANCE:g}.",
-        remedy="Nothing is published; the decoder is at fault.",
-        champion=scores.champion,
-        expected_at_most=UNIT_TOLERANCE,
-        found=found,
-    )
+champion_beats_constant_mean = _gate_check(beats_constant_mean, "champion_beats_constant_mean")
+champion_beats_linear_residual = _gate_check(beats_linear_residual, "champion_beats_linear_residual")
+champion_rows_are_unit = _gate_check(rows_are_unit, "champion_rows_are_unit")
 
 
 @dg.asset_check(asset="decoder_artifact", blocking=True)
 def artifact_reproduces_golden_outputs(decoder_artifact: PublishedDecoder) -> dg.AssetCheckResult:
     """The published folder loads: hashes, tensors and shapes are right, golden outputs come out again."""
-    registry = Registry(Path(decoder_artifact.registry))
+    registry, version = Registry(Path(decoder_artifact.registry)), decoder_artifact.version
     try:
-        registry.load_artifact(decoder_artifact.version)
+        registry.load_artifact(version)
     except ArtifactError as error:
-        return _result(
-            passed=False, problem=error.message, remedy=error.remedy, version=decoder_artifact.version
-        )
-    return _result(passed=True, problem="", remedy="", version=decoder_artifact.version)
+        return _result(Gate(False, error.message, error.remedy, {"version": version}))
+    return _result(Gate(True, "", "", {"version": version}))
 
 
-def _result(*, passed: bool, problem: str, remedy: str, **metadata: str | float) -> dg.AssetCheckResult:
-    told = {} if passed else {"problem": problem, "remedy": remedy}
+def _result(gate: Gate) -> dg.AssetCheckResult:
+    explained = {} if gate.passed else {"problem": gate.problem, "remedy": gate.remedy}
     return dg.AssetCheckResult(
-        passed=bool(passed),
+        passed=bool(gate.passed),
         severity=dg.AssetCheckSeverity.ERROR,
-        description="" if passed else f"{problem} {remedy}",
-        metadata={**metadata, **told},
+        description="" if gate.passed else f"{gate.problem} {gate.remedy}".strip(),
+        metadata={**gate.figures, **explained},
     )

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from embup_client import Client, Reloaded
-from embup_core.registry import Registry
-from embup_core.selection import YARDSTICK, wanted_candidates
+from embup_core.artifacts.registry import Registry
 from embup_core.sources import SourceFiles, resolve_source
+from embup_core.training.data_folder import remember_source
+from embup_core.training.selection import wanted_candidates
 from pipelines.progress_lines import now_and_then
 from pipelines.settings import PipelineSettings
 from pipelines.staging import StagingArea
@@ -26,6 +27,12 @@ class TrainingSource(dg.ConfigurableResource["TrainingSource"]):
     """
 
     spec: str = Field(description=str(PipelineSettings.model_fields["source"].description))
+
+
+class Originals(dg.ConfigurableResource["Originals"]):
+    """What the files do not say about the originals."""
+
+    output_dims: int = Field(ge=2, description=str(PipelineSettings.model_fields["output_dims"].description))
 
 
 class Downloads(dg.ConfigurableResource["Downloads"]):
@@ -60,9 +67,23 @@ class CandidateChoice(dg.ConfigurableResource["CandidateChoice"]):
         """Whether this decoder is to be fitted; raises `InputError` for a choice that is none."""
         return name in wanted_candidates(self.decoder)
 
-    def requires(self, name: str) -> bool:
-        """Whether nothing can be published without this decoder."""
-        return name in (self.decoder, YARDSTICK)
+
+class PromotionChoice(dg.ConfigurableResource["PromotionChoice"]):
+    """Whether a newly published decoder goes into service."""
+
+    promote: bool | None = Field(
+        default=None, description=str(PipelineSettings.model_fields["promote"].description)
+    )
+
+
+class DataFolder(dg.ConfigurableResource["DataFolder"]):
+    """The data folder, which remembers the source that it belongs to."""
+
+    root: str = Field(description=str(PipelineSettings.model_fields["data"].description))
+
+    def remember(self, source: str, *, fingerprint: str, promoted: bool) -> None:
+        """Record the source of a training; see `remember_source`."""
+        remember_source(Path(self.root), source, fingerprint=fingerprint, promoted=promoted)
 
 
 class StagingRoot(dg.ConfigurableResource["StagingRoot"]):
@@ -86,18 +107,18 @@ class DecoderRegistry(dg.ConfigurableResource["DecoderRegistry"]):
 
 
 class UpsamplerService(dg.ConfigurableResource["UpsamplerService"]):
-    """A running service, which may or may not be there. Its key, if it asks for one, is EMBUP_API_KEY."""
+    """A running service, if one is named. Its key, if it asks for one, is EMBUP_API_KEY."""
 
     url: str = Field(description=str(PipelineSettings.model_fields["service_url"].description))
     timeout_s: float = Field(default=30.0, description="How long an answer may take, in seconds.")
 
     def reload(self) -> Reloaded:
-        """Ask it to take up the newest decoder; raises `EmbupServiceError`."""
+        """Ask it to load the decoder in service; raises `EmbupServiceError`."""
         with self._client() as client:
             return client.reload()
 
     def upsample(self, projected: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
-        """Its answer to some rows, float32 (n, 32) -> float32 (n, 1536), and the version that answered.
+        """Its answer to rows, float32 (n, d) -> float32 (n, D), and the version that answered.
 
         Raises `EmbupServiceError`.
         """
@@ -106,7 +127,7 @@ class UpsamplerService(dg.ConfigurableResource["UpsamplerService"]):
         return np.array(answer.embeddings, np.float32), answer.model_version
 
     def _client(self) -> Client:
-        # One try: a service that is away takes the decoder up when it starts, and nobody waits for it here.
+        # One try: a service that is down loads the decoder when it starts.
         # The key is no field of this resource, where Dagster would show it.
         return Client(self.url, timeout_s=self.timeout_s, retry_s=0)
 
@@ -145,13 +166,16 @@ class JsonIOManager(dg.ConfigurableIOManager):
 def resources_for(settings: PipelineSettings) -> dict[str, Any]:
     """All resources for some settings."""
     return {
-        "source": TrainingSource(spec=settings.source),
+        "source": TrainingSource(spec=settings.training_source),
+        "originals": Originals(output_dims=settings.output_dims),
         "downloads": Downloads(
             cache_dir=str(settings.data / "sources"),
             sha256=settings.source_sha256,
             max_download_bytes=settings.max_download_bytes,
         ),
         "candidates": CandidateChoice(decoder=settings.decoder),
+        "promotion": PromotionChoice(promote=settings.promote),
+        "data_folder": DataFolder(root=str(settings.data)),
         "staging": StagingRoot(root=str(settings.data / "staging")),
         "registry": DecoderRegistry(root=str(settings.registry)),
         "service": UpsamplerService(url=settings.service_url),

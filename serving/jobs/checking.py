@@ -3,7 +3,7 @@
     python -P -m serving.jobs.checking PARENT
 
 A Parquet file of some hundred bytes can stand for gigabytes, of which it need not speak beforehand, and Arrow
-takes them whole; the head of a gzip file can go on for minutes. In the service that would be the end of all
+takes them whole; the head of a gzip file can take minutes. In the service that would stop all
 requests. So the look, which decodes the first rows, is taken in a process whose memory and time are bounded;
 it costs some tenths of a second. Text and `.npy` are bounded where they are read.
 """
@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from embup_core.batch import check_request
-from embup_core.batch.confinement import Confinement, Root
 from embup_core.errors import InputFileError
-from embup_core.processes import ONE_MATH_THREAD, be_the_first_to_go, end_with_parent
+from embup_core.files.processes import ONE_MATH_THREAD, be_the_first_to_go, end_with_parent
+from serving.jobs.confinement import Confinement, Root
 from serving.jobs.model import JobRequest
-from serving.jobs.protocol import Failed
+from serving.jobs.worker.protocol import Failed
 
 if TYPE_CHECKING:
     from embup_core.upsampler import Upsampler
@@ -34,7 +34,7 @@ INHERITED: Final = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH")
 ENVIRONMENT: Final = dict(ONE_MATH_THREAD) | {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 MEMORY_BYTES: Final = 1 << 30  # beyond what the libraries take; usual pages have 1 MB
 DEADLINE_S: Final = 15.0
-_APART: Final = (".parquet", ".gz", ".zst")
+_APART: Final = (".parquet", ".npz", ".gz", ".zst")
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -46,14 +46,14 @@ class Look(msgspec.Struct, frozen=True):
         The batch, with resolved paths.
     roots, reserved
         As in `Confinement`; the process inherits the roots' descriptors.
-    dims, output_dims, replace_parts
+    input_dims, output_dims, replace_parts
         As in `check_request`.
     """
 
     request: JobRequest
     roots: list[Root]
     reserved: list[str]
-    dims: int
+    input_dims: int
     output_dims: int
     replace_parts: bool
 
@@ -62,7 +62,7 @@ class Look(msgspec.Struct, frozen=True):
         confinement = Confinement([Path(folder) for folder in self.reserved], self.roots)
         return check_request(
             self.request.spec(),
-            dims=self.dims,
+            input_dims=self.input_dims,
             output_dims=self.output_dims,
             open_folder=confinement.open_folder,
             replace_parts=self.replace_parts,
@@ -84,7 +84,10 @@ def check_job(
     ------
     InputFileError, BadRowError, OutputError
         As `check_request`; or the first rows of a packed file take too much memory or time.
+    NoAnchorsError
+        The decoder in service has not the basis that is asked for.
     """
+    model.require_basis(request.basis)
     look = Look(
         request,
         list(confinement.roots),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 import duckdb
 import structlog
 
-from embup_core.batch import Checkpoint, discard_part_files, finish_publication
+from embup_core.batch import Checkpoint, finish_publication, remove_part_files
 from embup_core.errors import (
     ArtifactError,
     EmbupError,
@@ -28,27 +28,27 @@ from embup_core.errors import (
     JobError,
     NoArtifactError,
 )
-from embup_core.processes import usable_cores
-from serving.jobs import protocol
+from embup_core.files.processes import usable_cores
 from serving.jobs.gated_work import GatedWork
 from serving.jobs.live import LiveJob
 from serving.jobs.model import JobRecord, Phase
 from serving.jobs.notes import JobNotes, unforeseen
 from serving.jobs.totals import BatchTotals
-from serving.jobs.worker_process import WorkerDiedError, WorkerProcess
+from serving.jobs.worker import protocol
+from serving.jobs.worker.process import WorkerDiedError, WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
     from embup_core.batch import BatchSpec
-    from embup_core.batch.confinement import Confinement
-    from serving.gate import PriorityGate
-    from serving.hot_model import HotModel
-    from serving.jobs.history import HistoryPublisher
-    from serving.jobs.store import JobStore
+    from serving.decoders.hot_model import HotModel
+    from serving.jobs.confinement import Confinement
+    from serving.jobs.history.publisher import HistoryPublisher
+    from serving.jobs.storage.store import JobStore
+    from serving.observability.spans import SpanSender
+    from serving.realtime.gate import PriorityGate
     from serving.settings import ServingSettings
-    from serving.telemetry import SpanSender
 
 log = structlog.get_logger("embup.serving.jobs")
 
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 RETRY_S = 5.0  # after the database or the registry failed: long enough for a disk to be cleared
 RESTART_S = 0.5  # before the next worker, for each that died under the job
-STOP_PATIENCE_S = 6.0  # for the worker to let go of its job when the service stops or the job is cancelled
+STOP_PATIENCE_S = 6.0  # for the worker to close its job when the service stops or the job is cancelled
 WORKER_DEATHS = 3  # of one job, after which it is the job's fault
 PATIENCE_S = 10.0  # for an earlier worker of the job, which the kernel may still be busy with
 
@@ -71,7 +71,7 @@ class BatchEngine:
     executor
         For looking at files and removing them.
     public
-        Makes of a text what a client may see of it: what a job failed of is told in its status, in streams,
+        Redacts a text for clients: why a job failed is shown in its status, in streams,
         and in the published history.
     """
 
@@ -119,7 +119,7 @@ class BatchEngine:
         self.notice()
 
     def _kill_under(self, live: LiveJob) -> None:
-        """End a worker that still has not let go of a job: a disk or a process that hangs holds it up."""
+        """Kill a worker that has not closed a cancelled job in time: a disk or a process hangs."""
         if self.live is live and self._worker is not None:
             self._worker.kill()
 
@@ -170,9 +170,9 @@ class BatchEngine:
             reason = f"{type(error).__name__}: {error}"
             if isinstance(error, duckdb.Error | JobError | OSError):
                 reason = reason.partition("\n")[0]
-                log.error("the batch engine cannot go on; trying again", retry_s=RETRY_S, error=reason)  # noqa: TRY400 - a full disk needs no traceback
+                log.error("the batch engine cannot continue; retrying", retry_s=RETRY_S, error=reason)  # noqa: TRY400 - a full disk needs no traceback
             else:
-                log.exception("the batch engine cannot go on; trying again", retry_s=RETRY_S)
+                log.exception("the batch engine cannot continue; retrying", retry_s=RETRY_S)
             known = isinstance(error, duckdb.Error | JobError)
             self.failure = reason if known else unforeseen(error).message
             await self._end_worker()  # what it has open is begun again from the last checkpoint
@@ -202,7 +202,7 @@ class BatchEngine:
         finally:
             self.live = None
             if self.spans is not None:
-                self.spans.batch(live, version)
+                self.spans.write(live.span_record(version))
         return True
 
     async def _ended_before(self, job: JobRecord, spec: BatchSpec, checkpoint: Checkpoint | None) -> bool:
@@ -243,7 +243,7 @@ class BatchEngine:
             await self._end(job_id, Phase.CANCELLED, discard)
             return
         opened = False
-        worker = await self._ready_worker()  # without one no job could go on: not this one's fault
+        worker = await self._ready_worker()  # without one no job could run: not this one's fault
         try:
             await worker.ask(self._opening(job, version, checkpoint, resumed=resumed))
             opened = True
@@ -251,7 +251,7 @@ class BatchEngine:
             ended = await work.run(self._gate, self._settings.checkpoint_interval_s)
             await self._end_attempt(job, worker, ended)
         except WorkerDiedError as error:
-            await self._mourn(job_id, str(error))
+            await self._worker_died(job_id, str(error))
         except ArtifactError as error:
             reason = f"The decoder {version}, with which this job started, cannot be loaded: {error.message}"
             gone = NoArtifactError(reason, remedy=error.remedy)
@@ -309,7 +309,7 @@ class BatchEngine:
         if worker is not None:
             await worker.end()
 
-    async def _mourn(self, job_id: str, how: str) -> None:
+    async def _worker_died(self, job_id: str, how: str) -> None:
         """Note that the worker died under a job, and end the job when it was not the first time."""
         await self._end_worker()
         if self.stopping:  # what ends the service may end its worker with it
@@ -339,7 +339,7 @@ class BatchEngine:
     def _discard(self, spec: BatchSpec, checkpoint: Checkpoint | None) -> Callable[[], None]:
         """What removes the part files of a job that no worker works on."""
         return partial(
-            discard_part_files,
+            remove_part_files,
             spec,
             checkpoint,
             patience_s=PATIENCE_S,
@@ -395,7 +395,7 @@ class BatchEngine:
 
 
 def _is_of_the_service(error: Exception) -> bool:
-    """Whether the database failed rather than the job: the job goes on when it is back."""
+    """Whether the database failed rather than the job: the job resumes when it is back."""
     if isinstance(error, JobError):
         return not isinstance(error, JobConflictError)
     return isinstance(error, duckdb.Error)

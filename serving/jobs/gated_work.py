@@ -10,19 +10,19 @@ import msgspec
 import structlog
 
 from embup_core.errors import JobError
-from serving.jobs import protocol
 from serving.jobs.live import AttemptClock
 from serving.jobs.model import Phase, Progress
+from serving.jobs.worker import protocol
 
 if TYPE_CHECKING:
-    from embup_core.batch import Checkpoint, Tally
-    from serving.gate import PriorityGate
+    from embup_core.batch import BatchStatistics, Checkpoint
     from serving.jobs.live import LiveJob
     from serving.jobs.model import JobRecord
     from serving.jobs.notes import JobNotes
-    from serving.jobs.store import JobStore
+    from serving.jobs.storage.store import JobStore
     from serving.jobs.totals import BatchTotals
-    from serving.jobs.worker_process import WorkerProcess
+    from serving.jobs.worker.process import WorkerProcess
+    from serving.realtime.gate import PriorityGate
 
 log = structlog.get_logger("embup.serving.jobs")
 
@@ -37,7 +37,7 @@ class GatedWork:
     job, live, worker
         The job as it was begun, what is known of it while it runs, and the worker that has opened it.
     store, notes, totals
-        Where checkpoints go, who is told of them, where they are summed up.
+        Where checkpoints are stored, announced, and summed up.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class GatedWork:
         halting = asyncio.create_task(live.halt.wait())
         listening = asyncio.create_task(self._listen())
         noting = asyncio.create_task(self._note_pauses())
+        self._note_course()
         try:
             async with gate.batch(freeze=worker.freeze, thaw=worker.thaw) as lease:
                 live.lease = lease
@@ -87,7 +88,7 @@ class GatedWork:
             if isinstance(reply, protocol.Failed):
                 raise reply.error()
             if isinstance(reply, protocol.Synced | protocol.Worked) and reply.checkpoint is not None:
-                await self._checkpoint(reply.checkpoint, reply.tally)
+                await self._checkpoint(reply.checkpoint, reply.statistics)
             if isinstance(reply, protocol.Worked):
                 return reply.more
 
@@ -97,6 +98,7 @@ class GatedWork:
         while True:
             await asyncio.sleep(PAUSE_NOTE_S)
             if live.paused:
+                self._note_course()
                 try:
                     await self._store.pauses(
                         self._job_id,
@@ -109,12 +111,18 @@ class GatedWork:
                     log.warning("a pause could not be noted", batch_request_id=self._job_id, error=str(error))
                 self._notes.tell(urgent=False)
 
-    async def _checkpoint(self, checkpoint: Checkpoint, tally: Tally) -> None:
+    def _note_course(self) -> None:
+        live = self._live
+        rows = live.checkpoint.rows if live.checkpoint else 0
+        self._totals.courses.note(self._job_id, rows=rows, paused_s=live.paused_s)
+
+    async def _checkpoint(self, checkpoint: Checkpoint, statistics: BatchStatistics) -> None:
         """Bring into the database what is durable in the files."""
         live = self._live
         self._clock.measure(live, rows=checkpoint.rows, bytes_done=checkpoint.bytes_done)
-        self._totals.add(live.checkpoint, checkpoint, tally)
-        live.take_checkpoint(checkpoint, tally)
+        self._totals.add(live.checkpoint, checkpoint, statistics)
+        live.take_checkpoint(checkpoint, statistics)
+        self._note_course()
         progress = Progress(
             checkpoint=msgspec.json.encode(checkpoint).decode(),
             num_records_processed=checkpoint.rows,

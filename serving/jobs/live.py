@@ -6,18 +6,19 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from embup_core.batch import Tally
+from embup_core.batch import BatchStatistics
+from serving.observability.spans import BatchRecord
 
 if TYPE_CHECKING:
     from embup_core.batch import Checkpoint
-    from serving.gate import BatchLease
     from serving.jobs.model import JobRecord
+    from serving.realtime.gate import BatchLease
 
 RATE_MEMORY = 0.3  # weight of the newest checkpoint in the moving rate
 
 
 class LiveJob:
-    """What is known of the running job beyond its record; lost with the process and not missed.
+    """What is known of the running job beyond its record; not kept across a restart.
 
     Parameters
     ----------
@@ -53,17 +54,41 @@ class LiveJob:
         self.rows_per_second: float | None = None
         self.bytes_per_second: float | None = None
         self.checkpoint = job.last_checkpoint
-        self.work = Tally()
+        self.work = BatchStatistics()
         self.began = time.perf_counter()
         self.published: tuple[float, float] | None = None
         self.ended: JobRecord | None = None
         self._earlier_pauses_s = job.paused_s
         self._earlier_pauses = job.pause_count
 
-    def take_checkpoint(self, checkpoint: Checkpoint, tally: Tally) -> None:
+    def take_checkpoint(self, checkpoint: Checkpoint, statistics: BatchStatistics) -> None:
         """Note a checkpoint, and what was done since the one before."""
         self.checkpoint = checkpoint
-        self.work.add(tally)
+        self.work.add(statistics)
+
+    def span_record(self, model_version: str) -> BatchRecord:
+        """Return what a trace shows of this attempt, which ends now."""
+        job, work, last = self.ended, self.work, self.checkpoint
+        return BatchRecord(
+            batch_request_id=self.batch_request_id,
+            model_version=model_version,
+            phase="RUNNING" if job is None else job.phase.value,
+            error_code=(job and job.error_code) or "",
+            rows=last.rows if last else 0,
+            failed_rows=last.failed_rows if last else 0,
+            paused_s=self.paused_s,
+            pauses=self.pause_count,
+            began=self.began,
+            ended=time.perf_counter(),
+            seconds={
+                "parse": work.parse_s,
+                "decode": work.decode_s,
+                "format": work.format_s,
+                "write": work.write_s,
+                "sync": work.sync_s,
+            },
+            published=self.published or (),
+        )
 
     @property
     def paused(self) -> bool:

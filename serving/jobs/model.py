@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from embup_core.batch import BatchSpec, Checkpoint
+from embup_core.upsampler import Basis
 
 RequestStatus = Literal["COMPLETED", "IN PROGRESS", "FAILED"]
 OnBadRow = Literal["fail", "nan"]
@@ -57,6 +59,17 @@ class EventKind(StrEnum):
     CANCELLED = "cancelled"
 
 
+class JobEvent(msgspec.Struct, frozen=True):
+    """One row of `batch_events`. Field names are column names; the time is UTC without a zone."""
+
+    event_id: int
+    occurred_at: datetime
+    kind: str
+    phase: str
+    num_records_processed: int
+    message: str
+
+
 class JobRequest(msgspec.Struct, frozen=True):
     """What a client asked for, with resolved absolute paths."""
 
@@ -65,6 +78,15 @@ class JobRequest(msgspec.Struct, frozen=True):
     on_bad_row: OnBadRow = "fail"
     overwrite: bool = False
     max_bad_rows: float | None = None
+    basis: Basis = "decoded"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of it, to recognise a repeated submission, also one from before the field `basis`."""
+        content = msgspec.to_builtins(self)
+        if self.basis == "decoded":
+            del content["basis"]
+        return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
     def spec(self) -> BatchSpec:
         """Say the same in the words of the batch engine.
@@ -94,6 +116,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     on_bad_row: OnBadRow
     overwrite: bool
     max_bad_rows: float | None
+    basis: Basis
     num_records_processed: int
     failed_rows: int
     bytes_done: int
@@ -121,7 +144,12 @@ class JobRecord(msgspec.Struct, frozen=True):
     def request(self) -> JobRequest:
         """What was asked for."""
         return JobRequest(
-            self.input_filepath, self.output_filepath, self.on_bad_row, self.overwrite, self.max_bad_rows
+            self.input_filepath,
+            self.output_filepath,
+            self.on_bad_row,
+            self.overwrite,
+            self.max_bad_rows,
+            self.basis,
         )
 
     @property

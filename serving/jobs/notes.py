@@ -1,4 +1,4 @@
-"""What becomes of a job is told in one place: to the store, the log, the history, and who follows it."""
+"""Changes of jobs go from here to the store, the log, the history, and the followers of a job."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from embup_core.errors import BadRowError, EmbupError, InputError, JobConflictError, OutputError
-from serving.jobs import protocol
 from serving.jobs.model import Phase
+from serving.jobs.worker import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from serving.jobs.history import HistoryPublisher
+    from serving.jobs.history.publisher import HistoryPublisher
     from serving.jobs.model import JobRecord
-    from serving.jobs.store import JobStore
+    from serving.jobs.storage.store import JobStore
     from serving.jobs.totals import BatchTotals
 
 log = structlog.get_logger("embup.serving.jobs")
@@ -33,7 +33,7 @@ class JobNotes:
     totals
         Where ended batches are counted.
     public
-        Makes of a text what a client may see of it: what a job failed of is told in its status, in streams,
+        Redacts a text for clients: why a job failed is shown in its status, in streams,
         and in the published history.
 
     Attributes
@@ -103,7 +103,7 @@ class JobNotes:
 
 
 def unforeseen(error: Exception) -> EmbupError:
-    """What is said of an error that nobody foresaw: without its text, which may name any path."""
+    """Describe an unexpected error without its text, which may name any path."""
     kind = error.kind if isinstance(error, protocol.UnexpectedError) else type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         kind = error.strerror

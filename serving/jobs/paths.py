@@ -9,11 +9,11 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embup_core.batch.folder import RefusedPathError
 from embup_core.errors import InputFileError, OutputError
+from embup_core.files.held_folder import RefusedPathError
 
 if TYPE_CHECKING:
-    from embup_core.batch.confinement import Confinement
+    from serving.jobs.confinement import Confinement
 
 _FOLDER_ENDINGS = ("", ".", "..")
 
@@ -45,6 +45,25 @@ def resolve_output(given: str, confinement: Confinement) -> Path:
         return _resolved(given, confinement)
     except (RefusedPathError, ValueError) as error:
         raise OutputError(f"output_filepath {given!r}: {error}.", remedy=confinement.remedy()) from error
+
+
+def make_parents(output: Path, confinement: Confinement) -> None:
+    """Create the missing folders above an output file that `resolve_output` found.
+
+    Raises
+    ------
+    OutputError
+        One cannot be created, or a link or a file is on the way.
+    """
+    try:
+        confinement.make_folder(output.parent)
+    except RefusedPathError as error:
+        raise OutputError(f"The folder {output.parent}: {error}.", remedy=confinement.remedy()) from error
+    except OSError as error:
+        raise OutputError(
+            f"The folder {output.parent} cannot be created: {error.strerror}.",
+            remedy="Check the path, and who may write to the folders above.",
+        ) from error
 
 
 def _resolved(given: str, confinement: Confinement) -> Path:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from embup_core.batch import Tally
-from serving.drift import DriftMeter
+from embup_core.batch import BatchStatistics
+from serving.jobs.course import BatchCourses
 from serving.jobs.model import Phase
+from serving.observability.drift import DriftMeter
 
 if TYPE_CHECKING:
     from embup_core.batch import Checkpoint
@@ -37,6 +38,8 @@ class BatchTotals:
         Seconds in which outputs were put in place.
     drift
         Of the rows.
+    courses
+        How the last batches got on.
     """
 
     def __init__(self) -> None:
@@ -44,18 +47,19 @@ class BatchTotals:
         self.ended: dict[Phase, int] = dict.fromkeys((Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED), 0)
         self.failures: dict[str, int] = dict.fromkeys(FAILURES, 0)
         self.worker_deaths = 0
-        self.work = Tally()
+        self.work = BatchStatistics()
         self.publish_s = 0.0
         self.drift = DriftMeter()
+        self.courses = BatchCourses()
 
-    def add(self, before: Checkpoint | None, after: Checkpoint, tally: Tally) -> None:
+    def add(self, before: Checkpoint | None, after: Checkpoint, statistics: BatchStatistics) -> None:
         """Add what lies between two checkpoints of a batch, the first of which may be its start."""
         self.rows += after.rows - (before.rows if before else 0)
         self.failed_rows += after.failed_rows - (before.failed_rows if before else 0)
         self.bytes_in += after.bytes_done - (before.bytes_done if before else 0)
         self.bytes_out += after.output_bytes - (before.output_bytes if before else 0)
-        self.work.add(tally)
-        self.drift.add(tally)
+        self.work.add(statistics)
+        self.drift.add(statistics)
 
     def end(self, job: JobRecord) -> None:
         """Count a batch that has ended."""

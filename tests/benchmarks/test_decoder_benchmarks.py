@@ -72,10 +72,10 @@ def test_storage_is_measured_beside_the_student(cache: Path) -> None:
         "--set", "examples=500", "--set", "width=64",
     )  # fmt: skip
     names = [name for name, *_ in lines]
-    assert names[0] == "neural_kriging, float32"
+    assert names[0] == "mixture_kriging, float32"
     assert names[-1] == "student"
     cells = {(name, *line[:1]): dict(zip(columns, line, strict=True)) for name, *line in lines}
-    full, least = cells["neural_kriging, float32", "exact"], cells["neural_kriging, int8", "exact"]
+    full, least = cells["mixture_kriging, float32", "exact"], cells["mixture_kriging, int8", "exact"]
     assert float(least["MB"]) < float(full["MB"])
     assert abs(float(least["R2 lost"])) < 0.01
     assert full["recall"] == "1.0000"

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.server import jittered, registry_and_rows
 from benchmarks.usual_loop import usual_loop
-from embup_core.registry import Registry
+from embup_core.artifacts.registry import Registry
 from embup_core.text import format_rows
 
 ROOT = Path(__file__).parents[2]

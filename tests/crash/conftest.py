@@ -28,7 +28,7 @@ from tests.serving.conftest import Service
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from embup_core.registry import Registry
+    from embup_core.artifacts.registry import Registry
     from embup_core.upsampler import Upsampler
 
 ROW_BYTES = 1536 * 12
@@ -98,7 +98,7 @@ _done: dict[str, Counter[str]] = {}
 
 
 @dataclass
-class Tally:
+class BatchStatistics:
     """Counts what a test really did, and fails it when that was less than promised."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -117,9 +117,9 @@ class Tally:
 
 
 @pytest.fixture
-def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+def statistics(request: pytest.FixtureRequest) -> Iterator[BatchStatistics]:
     """What this test did; checked against what it promised, and printed at the end of all tests."""
-    made = Tally()
+    made = BatchStatistics()
     yield made
     _done[request.node.name] = made.counts
     short = {what: (made[what], least) for what, least in made.promised.items() if made[what] < least}
@@ -182,11 +182,11 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def kill_service(service: Service, tally: Tally) -> None:
+def kill_service(service: Service, statistics: BatchStatistics) -> None:
     """Kill the service alone, at once; what it had below it must end by itself."""
     family = family_of(service)
     service.end(signal.SIGKILL)
-    tally.add("kill -9 of the service")
+    statistics.add("kill -9 of the service")
     deadline = time.monotonic() + ENDED_WITHIN_S
     while left := [child for child in family if is_alive(child)]:
         assert time.monotonic() < deadline, f"still alive after the service's death: {left}"
@@ -194,7 +194,7 @@ def kill_service(service: Service, tally: Tally) -> None:
 
 
 @pytest.fixture(scope="session")
-def kill() -> Callable[[Service, Tally], None]:
+def kill() -> Callable[[Service, BatchStatistics], None]:
     """Kill the service and see that nothing of it stays."""
     return kill_service
 
@@ -244,7 +244,7 @@ def half_a_request(service: Service) -> Iterator[HalfSent]:
     """Hold the gate by a realtime request whose body is begun and not finished."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
         begun = HalfSent(connection)
-        holding = "embup_gate_realtime_holding 0.0"
+        holding = "embup_gate_realtime_holders 0.0"
         service.until(lambda: holding not in service.http.get("/metrics").text)
         yield begun
 
@@ -372,12 +372,12 @@ class Watcher:
 
 
 @pytest.fixture
-def watcher(tally: Tally) -> Iterator[Watcher]:
+def watcher(statistics: BatchStatistics) -> Iterator[Watcher]:
     """Watch output paths in a thread; a look at a part of an output fails the test."""
     made = Watcher()
     with made:
         yield made
-    tally.add("looks at output paths", made.looks)
+    statistics.add("looks at output paths", made.looks)
 
 
 def error_code_of(status: dict[str, Any], *expected: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.crash.conftest import Case, Scale, Tally
+    from tests.crash.conftest import BatchStatistics, Case, Scale
     from tests.serving.conftest import Service
 
 SEED = 0
@@ -79,8 +79,8 @@ class World:
 
     serve: Callable[..., Service]
     hold: Callable[[Service], Any]
-    kill: Callable[[Service, Tally], None]
-    tally: Tally
+    kill: Callable[[Service, BatchStatistics], None]
+    statistics: BatchStatistics
     folder: Path
     good: list[Case]
     bad: Case
@@ -131,8 +131,8 @@ class Story:
         assert "Traceback" not in self.service.log.read_text()
 
     def step(self, what: str) -> None:
-        self.world.tally.add("steps")
-        self.world.tally.add(what)
+        self.world.statistics.add("steps")
+        self.world.statistics.add(what)
 
     def post(self, body: dict[str, Any], key: str | None = None) -> Any:
         headers = {} if key is None else {"Idempotency-Key": key}
@@ -197,7 +197,7 @@ class Story:
 
     def kill(self) -> None:
         self.step(KILLS)
-        self.world.kill(self.service, self.world.tally)
+        self.world.kill(self.service, self.world.statistics)
         self.let_go()
         self.service.start()
 
@@ -260,17 +260,17 @@ def test_whatever_is_asked_and_killed_in_any_order_every_promise_holds(
     serve: Callable[..., Service],
     case: Callable[..., Case],
     hold_the_gate: Callable[[Service], Any],
-    kill: Callable[[Service, Tally], None],
-    tally: Tally,
+    kill: Callable[[Service, BatchStatistics], None],
+    statistics: BatchStatistics,
     scale: Scale,
     tmp_path: Path,
 ) -> None:
     enough = {"steps": scale.steps, KILLS: scale.steps // 30, STOPS: scale.steps // 60}
     for what, count in enough.items():
-        tally.require(what, count)
+        statistics.require(what, count)
     good = [case(200), case(1500, bad=7), case(4000)]
 
-    world = World(serve, hold_the_gate, kill, tally, tmp_path, good, case(1500, bad=7))
+    world = World(serve, hold_the_gate, kill, statistics, tmp_path, good, case(1500, bad=7))
     dice = random.Random(SEED)
-    while any(tally[what] < count for what, count in enough.items()):
+    while any(statistics[what] < count for what, count in enough.items()):
         Story(world, dice).tell()

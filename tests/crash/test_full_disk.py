@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import httpx
     import psutil
 
-    from tests.crash.conftest import Case, Tally, Watcher
+    from tests.crash.conftest import BatchStatistics, Case, Watcher
     from tests.serving.conftest import Service
 
 MEGABYTE = 1 << 20
@@ -61,7 +61,7 @@ def test_a_batch_without_space_fails_with_the_reason_and_a_later_one_completes(
     check_code: Callable[..., None],
     small_disk: Callable[[Path, int], bool],
     watcher: Watcher,
-    tally: Tally,
+    statistics: BatchStatistics,
 ) -> None:
     some, small = case(800), case(200)
     service = serve()
@@ -97,7 +97,7 @@ def test_a_batch_without_space_fails_with_the_reason_and_a_later_one_completes(
     some.check(third)
     assert service.process.poll() is None
     assert "Traceback" not in service.log.read_text()
-    tally.add("batches without space")
+    statistics.add("batches without space")
 
 
 def test_a_full_disk_under_the_database_loses_nothing_and_space_heals_it(
@@ -106,13 +106,13 @@ def test_a_full_disk_under_the_database_loses_nothing_and_space_heals_it(
     await_progress: Callable[[Service, str], None],
     small_disk: Callable[[Path, int], bool],
     watcher: Watcher,
-    tally: Tally,
+    statistics: BatchStatistics,
     tmp_path: Path,
 ) -> None:
     data = tmp_path / "data"
     if not small_disk(data / "jobs", 4 * MEGABYTE):
         pytest.skip("mounting a disk is for root; tests/serving has the same with a limit on file sizes")
-    tally.require("times the disk was full", 2)
+    statistics.require("times the disk was full", 2)
     some, small = case(4000), case(2)
     service = serve(data=data)
     acknowledged: list[str] = []
@@ -123,8 +123,8 @@ def test_a_full_disk_under_the_database_loses_nothing_and_space_heals_it(
         acknowledged.append(long)
         await_progress(service, long)
         ballast = fill(data / "jobs")
-        acknowledged += submit_until_refused(service, small, f"full {round_number}", tally)
-        tally.add("times the disk was full")
+        acknowledged += submit_until_refused(service, small, f"full {round_number}", statistics)
+        statistics.add("times the disk was full")
         assert service.http.get("/health/live").status_code == 200
         if round_number == 1:  # and it dies in this state
             service.end(signal.SIGKILL)
@@ -142,7 +142,7 @@ def test_a_full_disk_under_the_database_loses_nothing_and_space_heals_it(
     service.restart(signal.SIGKILL)
     for job in acknowledged:
         assert service.status(job)["phase"] == "COMPLETED"
-    tally.add("acknowledged submissions", len(acknowledged))
+    statistics.add("acknowledged submissions", len(acknowledged))
 
 
 def fill(folder: Path) -> Path:
@@ -158,7 +158,7 @@ def fill(folder: Path) -> Path:
     return ballast
 
 
-def submit_until_refused(service: Service, small: Case, name: str, tally: Tally) -> list[str]:
+def submit_until_refused(service: Service, small: Case, name: str, statistics: BatchStatistics) -> list[str]:
     """Submit until the full disk has refused some; give what was acknowledged."""
     found: list[str] = []
     refused = 0
@@ -174,8 +174,8 @@ def submit_until_refused(service: Service, small: Case, name: str, tally: Tally)
         if refused == REFUSALS:
             break
     assert refused == REFUSALS
-    tally.add("submissions refused for want of space", refused)
-    tally.add("submissions acknowledged while the disk was full", len(found))
+    statistics.add("submissions refused for want of space", refused)
+    statistics.add("submissions acknowledged while the disk was full", len(found))
     return found
 
 

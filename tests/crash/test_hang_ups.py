@@ -17,7 +17,7 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.crash.conftest import Case, Scale, Tally
+    from tests.crash.conftest import BatchStatistics, Case, Scale
     from tests.serving.conftest import Service
 
 AT_ONCE = 8
@@ -83,7 +83,7 @@ def test_clients_that_hang_up_at_any_point_leave_nothing_behind(
     serve: Callable[..., Service],
     case: Callable[..., Case],
     await_progress: Callable[[Service, str], None],
-    tally: Tally,
+    statistics: BatchStatistics,
     scale: Scale,
 ) -> None:
     long = case(40_000)
@@ -96,10 +96,10 @@ def test_clients_that_hang_up_at_any_point_leave_nothing_behind(
     def hang_ups(clients: range) -> None:
         with ThreadPoolExecutor(AT_ONCE) as threads:
             for when in threads.map(lambda seed: hang_up(service.port, job, seed), clients):
-                tally.add(when)
+                statistics.add(when)
 
     def is_quiet() -> bool:
-        return metric(service, "embup_gate_realtime_holding") == 0 and len(process.net_connections()) <= 2
+        return metric(service, "embup_gate_realtime_holders") == 0 and len(process.net_connections()) <= 2
 
     hang_ups(range(AT_ONCE))  # what is opened and allocated once
     service.until(is_quiet)
@@ -110,7 +110,10 @@ def test_clients_that_hang_up_at_any_point_leave_nothing_behind(
         service.until(partial(has_moved, service, job, before))
         if service.status(job)["phase"] == "COMPLETED":
             job = service.submit(long.source, next(outputs))
-    assert sum(times for what, times in tally.counts.items() if what.startswith("clients")) >= scale.hang_ups
+    assert (
+        sum(times for what, times in statistics.counts.items() if what.startswith("clients"))
+        >= scale.hang_ups
+    )
     service.until(is_quiet)
     assert metric(service, "embup_http_requests_in_progress") == 1, "the one that asks"
     service.until(lambda: process.num_fds() <= descriptors)
@@ -123,9 +126,9 @@ def test_clients_that_hang_up_at_any_point_leave_nothing_behind(
 
 
 def test_polls_beside_a_batch_all_have_an_answer_and_never_go_back(
-    serve: Callable[..., Service], case: Callable[..., Case], tally: Tally, scale: Scale
+    serve: Callable[..., Service], case: Callable[..., Case], statistics: BatchStatistics, scale: Scale
 ) -> None:
-    tally.require("polls", scale.polls)
+    statistics.require("polls", scale.polls)
     long = case(40_000)
     service = serve()
     target = service.data / "out" / "o.txt"
@@ -134,18 +137,18 @@ def test_polls_beside_a_batch_all_have_an_answer_and_never_go_back(
     def poll(count: int) -> list[dict[str, Any]]:
         return [service.status(job) for _ in range(count)]
 
-    while tally["polls"] < scale.polls:
+    while statistics["polls"] < scale.polls:
         with ThreadPoolExecutor(4) as clients:
             for seen in clients.map(poll, [25] * 4):
-                tally.add("polls", len(seen))
+                statistics.add("polls", len(seen))
                 rows = [status["num_records_processed"] for status in seen]
                 assert rows == sorted(rows)
                 assert {status["status"] for status in seen} <= {"IN PROGRESS", "COMPLETED"}
         if service.status(job)["phase"] == "COMPLETED":
             long.check(target)
-            tally.add("batches completed beside them")
+            statistics.add("batches completed beside them")
             job = service.submit(long.source, target, overwrite=True)
     final = service.final(job)
     assert final["phase"] == "COMPLETED"
-    tally.add("batches completed beside them")
+    statistics.add("batches completed beside them")
     long.check(target)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.crash.conftest import Case, Scale, Tally, Watcher
+    from tests.crash.conftest import BatchStatistics, Case, Scale, Watcher
     from tests.serving.conftest import Service
 
 SEED = 20_261_121
@@ -54,11 +54,11 @@ class Job:
 def test_batches_come_out_whole_however_often_the_service_and_its_processes_are_killed(
     serve: Callable[..., Service],
     case: Callable[..., Case],
-    kill: Callable[[Service, Tally], None],
+    kill: Callable[[Service, BatchStatistics], None],
     family: Callable[[Service], list[psutil.Process]],
     hold_the_gate: Callable[[Service], Any],
     watcher: Watcher,
-    tally: Tally,
+    statistics: BatchStatistics,
     scale: Scale,
 ) -> None:
     chance = random.Random(SEED)
@@ -67,9 +67,9 @@ def test_batches_come_out_whole_however_often_the_service_and_its_processes_are_
     jobs: list[Job] = []
     ended = 0
     seen_family = False
-    tally.require("kill -9 of the service", scale.kills)
-    while tally["kill -9 of the service"] < scale.kills or (
-        seen_family and tally["kill -9 of a worker or helper"] < scale.worker_kills
+    statistics.require("kill -9 of the service", scale.kills)
+    while statistics["kill -9 of the service"] < scale.kills or (
+        seen_family and statistics["kill -9 of a worker or helper"] < scale.worker_kills
     ):
         live = [job for job in jobs if not job.completed]
         for _ in range(LIVE_JOBS - len(live)):
@@ -88,17 +88,17 @@ def test_batches_come_out_whole_however_often_the_service_and_its_processes_are_
             victims = family(service)
             seen_family = seen_family or bool(victims)
             may_die = all(job.worker_deaths < MOST_WORKER_DEATHS for job in live)
-            wanted = tally["kill -9 of a worker or helper"] < scale.worker_kills
+            wanted = statistics["kill -9 of a worker or helper"] < scale.worker_kills
             if victims and may_die and wanted and chance.random() < 0.5:
                 # It dies under the job at work; which one that is may change at any moment.
                 for job in live:
                     job.worker_deaths += 1
                 with suppress(psutil.NoSuchProcess):  # one of an attempt that just ended
                     chance.choice(victims).kill()
-                    tally.add("kill -9 of a worker or helper")
-            elif tally["kill -9 of the service"] < scale.kills or not victims:
-                kill(service, tally)
-                tally.add("of them while a realtime request held the gate", int(held))
+                    statistics.add("kill -9 of a worker or helper")
+            elif statistics["kill -9 of the service"] < scale.kills or not victims:
+                kill(service, statistics)
+                statistics.add("of them while a realtime request held the gate", int(held))
                 service.start()
         for job in [job for job in jobs[ended:] if not job.completed]:
             job.look(service)
@@ -109,7 +109,7 @@ def test_batches_come_out_whole_however_often_the_service_and_its_processes_are_
                 path.unlink()
             ended += 1
     if seen_family:
-        tally.require("kill -9 of a worker or helper", scale.worker_kills)
+        statistics.require("kill -9 of a worker or helper", scale.worker_kills)
     for job in jobs[ended:]:
         service.final(job.batch_request_id)
         job.look(service)
@@ -118,8 +118,8 @@ def test_batches_come_out_whole_however_often_the_service_and_its_processes_are_
     assert [entry["batch_request_id"] for entry in listed] == [job.batch_request_id for job in jobs[::-1]]
     assert not list(service.data.rglob("*.part*"))
     assert "Traceback" not in service.log.read_text()
-    tally.add("jobs completed", len(jobs))
-    tally.add("attempts", sum(entry["attempts"] for entry in listed))
+    statistics.add("jobs completed", len(jobs))
+    statistics.add("attempts", sum(entry["attempts"] for entry in listed))
 
 
 def test_a_third_death_of_its_worker_fails_one_job_and_the_next_one_completes(
@@ -129,7 +129,7 @@ def test_a_third_death_of_its_worker_fails_one_job_and_the_next_one_completes(
     await_progress: Callable[[Service, str], None],
     check_code: Callable[..., None],
     watcher: Watcher,
-    tally: Tally,
+    statistics: BatchStatistics,
     sources: Path,
 ) -> None:
     long = sources / "long.txt"
@@ -150,7 +150,7 @@ def test_a_third_death_of_its_worker_fails_one_job_and_the_next_one_completes(
         for victim in victims:
             with suppress(psutil.NoSuchProcess):  # a worker's death ends its helpers
                 victim.kill()
-        tally.add("kill -9 of all workers and helpers")
+        statistics.add("kill -9 of all workers and helpers")
     status = service.final(doomed)
     assert status["phase"] == "FAILED", status
     check_code(status, "worker_killed")
@@ -159,4 +159,4 @@ def test_a_third_death_of_its_worker_fails_one_job_and_the_next_one_completes(
     assert not target.exists()
     assert not list(service.data.rglob("*.part*"))
     assert service.process.poll() is None
-    tally.require("kill -9 of all workers and helpers", 3)
+    statistics.require("kill -9 of all workers and helpers", 3)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embup_core.registry import Registry
+from embup_core.artifacts.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.crash.conftest import Case, Scale, Tally
+    from tests.crash.conftest import BatchStatistics, Case, Scale
     from tests.serving.conftest import Service
 
 
@@ -25,14 +25,14 @@ def test_a_batch_is_answered_by_one_model_however_many_are_published_meanwhile(
     hold_the_gate: Callable[[Service], Any],
     registry: Registry,
     publish_another: Callable[[Registry, int], str],
-    tally: Tally,
+    statistics: BatchStatistics,
     scale: Scale,
     tmp_path: Path,
 ) -> None:
-    tally.require("models published and put into service during the batch", scale.publishes)
+    statistics.require("models published and put into service during the batch", scale.publishes)
     decoders = Registry(tmp_path / "registry")
     shutil.copytree(registry.root, decoders.root)
-    first = decoders.latest_version()
+    first = decoders.current_version()
     some, small = case(3000 * scale.publishes), case(200)
     service = serve(decoders=decoders.root, realtime_deadline_s=100)
     target = service.data / "out" / "o.txt"
@@ -58,7 +58,7 @@ def test_a_batch_is_answered_by_one_model_however_many_are_published_meanwhile(
             status = service.status(job)
             assert status["status"] == "IN PROGRESS", "too short a batch for so many publishes"
             assert status["model_version"] == first
-        tally.add("models published and put into service during the batch")
+        statistics.add("models published and put into service during the batch")
     assert len(set(versions)) == scale.publishes + 1
     service.restart(signal.SIGKILL)
     final = service.final(job)

@@ -18,7 +18,7 @@ from tests.memory import anonymous_mb
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.crash.conftest import Case, Scale, Tally
+    from tests.crash.conftest import BatchStatistics, Case, Scale
     from tests.serving.conftest import Service
 
 REALTIME_EVERY_S = 0.02
@@ -31,10 +31,10 @@ MOST_MB_IN_10_MIN = 1.0
 class Load:
     """Clients, each a thread with a connection of its own; the first answer that is wrong ends the test."""
 
-    def __init__(self, service: Service, case: Case, tally: Tally) -> None:
+    def __init__(self, service: Service, case: Case, statistics: BatchStatistics) -> None:
         self.service = service
         self.case = case
-        self.tally = tally
+        self.statistics = statistics
         self.stop = threading.Event()
         self.wrong: list[str] = []
         self._counting = threading.Lock()
@@ -56,7 +56,7 @@ class Load:
         """Check and count an answer; give its content."""
         assert answer.status_code == status, f"{what}: {answer.status_code} {answer.text[:300]}"
         with self._counting:
-            self.tally.add(what)
+            self.statistics.add(what)
         return answer
 
     def ask(self, http: httpx.Client, dice: random.Random) -> None:
@@ -105,7 +105,7 @@ class Load:
         for batch in newest:
             with http.stream("GET", f"/v1/batches/{batch['batch_request_id']}/events") as events:
                 with self._counting:
-                    self.tally.add("streams followed")
+                    self.statistics.add("streams followed")
                 for _ in zip(events.iter_lines(), range(dice.randrange(6)), strict=False):
                     pass
         self.stop.wait(0.5)
@@ -119,13 +119,13 @@ class Load:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_under_mixed_load_memory_and_open_files_stay_where_they_are(
-    serve: Callable[..., Service], case: Callable[..., Case], tally: Tally, scale: Scale
+    serve: Callable[..., Service], case: Callable[..., Case], statistics: BatchStatistics, scale: Scale
 ) -> None:
     service = serve(checkpoint_interval_s=1, access_log=True)
     process = psutil.Process(service.process.pid)
     long = scale.soak_s >= LONG_ENOUGH_S
     # Each batch stays in the job database, of which DuckDB keeps about a kilobyte a batch in memory.
-    load = Load(service, case(24_000 if long else 3000), tally)
+    load = Load(service, case(24_000 if long else 3000), statistics)
     for thread in load.threads:
         thread.start()
     began = time.monotonic()
@@ -145,18 +145,18 @@ def test_under_mixed_load_memory_and_open_files_stay_where_they_are(
     # Peaks of a moment, of ten MB and more, sway a fitted line; the median of all slopes less so.
     median = float(theilslopes(megabytes, seconds).slope) * 600
     half = len(seconds) // 2
-    tally.add("MB held after the warm-up", round(megabytes[0]))
-    tally.add("MB held at most", round(max(megabytes)))
-    tally.add("MB held at the end", round(megabytes[-1]))
-    tally.add("most open files in the first half", max(descriptors[:half]))
-    tally.add("most open files in the second half", max(descriptors[half:]))
+    statistics.add("MB held after the warm-up", round(megabytes[0]))
+    statistics.add("MB held at most", round(max(megabytes)))
+    statistics.add("MB held at the end", round(megabytes[-1]))
+    statistics.add("most open files in the first half", max(descriptors[:half]))
+    statistics.add("most open files in the second half", max(descriptors[half:]))
     assert max(descriptors[half:]) <= max(descriptors[:half]) + 4, (
         "a few connections more or less at a moment"
     )
     assert max(threads[half:]) <= max(threads[:half]) + 1
     if long:
-        tally.add("kB of growth in 10 minutes, fitted", round(fitted * 1000))
-        tally.add("kB of growth in 10 minutes, median", round(median * 1000))
+        statistics.add("kB of growth in 10 minutes, fitted", round(fitted * 1000))
+        statistics.add("kB of growth in 10 minutes, median", round(median * 1000))
         assert fitted < MOST_MB_IN_10_MIN, "MB in 10 minutes"
         assert median < MOST_MB_IN_10_MIN, "MB in 10 minutes"
     assert process.is_running()

@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.crash.conftest import Case, Scale, Tally, Watcher
+    from tests.crash.conftest import BatchStatistics, Case, Scale, Watcher
     from tests.serving.conftest import Service
 
 SEED = 6
@@ -117,12 +117,12 @@ def test_a_stop_cuts_no_request_ends_in_time_and_the_batch_goes_on(
     case: Callable[..., Case],
     hold_the_gate: Callable[[Service], Any],
     watcher: Watcher,
-    tally: Tally,
+    statistics: BatchStatistics,
     scale: Scale,
 ) -> None:
-    tally.require("SIGTERM", scale.stops)
-    tally.require("requests in flight at a SIGTERM", scale.stops // 2)
-    tally.require("half sent requests that were finished after it", scale.stops // 2)
+    statistics.require("SIGTERM", scale.stops)
+    statistics.require("requests in flight at a SIGTERM", scale.stops // 2)
+    statistics.require("half sent requests that were finished after it", scale.stops // 2)
     chance = random.Random(SEED)
     some = case(4000)
     service = serve(access_log=True, log_format="json", checkpoint_interval_s=60)
@@ -147,7 +147,7 @@ def test_a_stop_cuts_no_request_ends_in_time_and_the_batch_goes_on(
             for thread in threads:
                 thread.start()
             time.sleep(chance.uniform(0.02, 0.2))  # the random moment
-            tally.add("requests in flight at a SIGTERM", sum(client.in_flight for client in clients))
+            statistics.add("requests in flight at a SIGTERM", sum(client.in_flight for client in clients))
             started = time.monotonic()
             service.process.send_signal(signal.SIGTERM)
             statuses = []
@@ -157,7 +157,7 @@ def test_a_stop_cuts_no_request_ends_in_time_and_the_batch_goes_on(
                 assert is_whole(received)
                 statuses.append(int(received.split(b" ", 2)[1]))
                 assert statuses == [200]
-                tally.add("half sent requests that were finished after it")
+                statistics.add("half sent requests that were finished after it")
         service.process.wait(3 * EXIT_WITHIN_S)  # without a second signal, which would cut requests off
         code = service.end()
         assert code == 0, "\n".join(service.log.read_text().splitlines()[lines_before:])
@@ -168,12 +168,12 @@ def test_a_stop_cuts_no_request_ends_in_time_and_the_batch_goes_on(
         assert not [found for client in clients for found in client.wrong]
         statuses += [status for client in clients for status in client.statuses]
         check_log(service, lines_before, statuses)
-        tally.add("SIGTERM")
-        tally.add("requests answered", len(statuses))
-        tally.add("of them by 503", statuses.count(503))
-        tally.add("requests never begun", sum(client.unanswered for client in clients))
+        statistics.add("SIGTERM")
+        statistics.add("requests answered", len(statuses))
+        statistics.add("of them by 503", statuses.count(503))
+        statistics.add("requests never begun", sum(client.unanswered for client in clients))
         service.start()
     assert service.final(job)["phase"] == "COMPLETED"
     some.check(target)
-    tally.add("batches completed", jobs)
-    tally.add("ms that the slowest stop took", round(slowest_s * 1e3))
+    statistics.add("batches completed", jobs)
+    statistics.add("ms that the slowest stop took", round(slowest_s * 1e3))

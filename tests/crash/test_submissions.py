@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.crash.conftest import Case, Scale, Tally
+    from tests.crash.conftest import BatchStatistics, Case, Scale
     from tests.serving.conftest import Service
 
 SEED = 4
@@ -46,30 +46,30 @@ class Log:
 def test_every_acknowledged_submission_is_known_after_every_kill(
     serve: Callable[..., Service],
     case: Callable[..., Case],
-    kill: Callable[[Service, Tally], None],
-    tally: Tally,
+    kill: Callable[[Service, BatchStatistics], None],
+    statistics: BatchStatistics,
     scale: Scale,
     tmp_path: Path,
 ) -> None:
-    tally.require("kill -9 of the service", scale.submission_kills)
-    tally.require("acknowledged submissions", scale.submission_kills)
+    statistics.require("kill -9 of the service", scale.submission_kills)
+    statistics.require("acknowledged submissions", scale.submission_kills)
     chance = random.Random(SEED)
     one_row = case(2)
-    while tally["kill -9 of the service"] < scale.submission_kills:
-        data = tmp_path / f"after {tally['kill -9 of the service']} kills"
+    while statistics["kill -9 of the service"] < scale.submission_kills:
+        data = tmp_path / f"after {statistics['kill -9 of the service']} kills"
         service = serve(data=data, checkpoint_interval_s=1)
         log = Log()
-        kills = min(KILLS_A_FOLDER, scale.submission_kills - tally["kill -9 of the service"])
+        kills = min(KILLS_A_FOLDER, scale.submission_kills - statistics["kill -9 of the service"])
         for life in range(kills):
             known = len(log.ids)
-            submit_until_killed(service, one_row, log, life, chance, partial(kill, service, tally))
+            submit_until_killed(service, one_row, log, life, chance, partial(kill, service, statistics))
             service.start()
             check_known(service, log, [*log.ids[known:], *chance.sample(log.ids, min(5, len(log.ids)))])
-            repeat_keys(service, log, chance, tally)
+            repeat_keys(service, log, chance, statistics)
         assert service.end(signal.SIGTERM) == 0
         assert not log.unexpected, log.unexpected[:3]
         check_tables(data / "jobs" / "jobs.duckdb", log)
-        tally.add("acknowledged submissions", len(log.ids))
+        statistics.add("acknowledged submissions", len(log.ids))
         shutil.rmtree(data)
 
 
@@ -132,7 +132,7 @@ def check_known(service: Service, log: Log, ids: list[str]) -> None:
         assert set(log.ids) <= set(listed)
 
 
-def repeat_keys(service: Service, log: Log, chance: random.Random, tally: Tally) -> None:
+def repeat_keys(service: Service, log: Log, chance: random.Random, statistics: BatchStatistics) -> None:
     """Send keys again, twice at once: acknowledged ones give their id, those cut off one id."""
     lost = [key for key in log.sent if key not in log.acknowledged]
     chosen = chance.sample(sorted(log.acknowledged), min(3, len(log.acknowledged)))
@@ -145,8 +145,8 @@ def repeat_keys(service: Service, log: Log, chance: random.Random, tally: Tally)
                 assert answer.status_code == 202, answer.text
                 found = answer.json()["batch_request_id"]
                 assert log.acknowledged.setdefault(key, found) == found
-            tally.add("keys repeated, twice at once")
-            tally.add("of them cut off by a kill before", int(key in lost))
+            statistics.add("keys repeated, twice at once")
+            statistics.add("of them cut off by a kill before", int(key in lost))
 
 
 def check_tables(database: Path, log: Log) -> None:

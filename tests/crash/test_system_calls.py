@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import psutil
 
-    from tests.crash.conftest import Case, Scale, Tally, Watcher
+    from tests.crash.conftest import BatchStatistics, Case, Scale, Watcher
     from tests.serving.conftest import Service
 
 CALLS = (
@@ -126,7 +126,7 @@ def test_what_the_database_says_is_true_of_the_files_before_it_says_so(
     serve: Callable[..., Service],
     case: Callable[..., Case],
     family: Callable[[Service], list[psutil.Process]],
-    tally: Tally,
+    statistics: BatchStatistics,
     tmp_path: Path,
 ) -> None:
     """Rows, fdatasync, folder, checkpoint in the database; …; rename, folder, COMPLETED in the database."""
@@ -168,7 +168,7 @@ def test_what_the_database_says_is_true_of_the_files_before_it_says_so(
             for sync in syncs
         ), f"a checkpoint of {output_bytes} bytes was stored before they were on disk"
         assert any(sync.ended < call.began for sync in folder_syncs), "the part's name was not on disk"
-        tally.add("checkpoints checked")
+        statistics.add("checkpoints checked")
 
     def named(path: Path) -> Call:
         """The call that gives a file its final name, in the folder that is held."""
@@ -186,7 +186,7 @@ def test_what_the_database_says_is_true_of_the_files_before_it_says_so(
     completed = next(call for call in said if "COMPLETED" in call.text)
     assert any(rename.ended < sync.began and sync.ended < completed.began for sync in folder_syncs)
     assert named(report).ended < rename.began, "who sees the output sees what it says about it"
-    tally.require("checkpoints checked", 2)
+    statistics.require("checkpoints checked", 2)
 
 
 @pytest.mark.usefixtures("_with_strace")
@@ -197,7 +197,7 @@ def test_a_batch_whose_system_call_fails_ends_whole_or_failed_with_the_reason(
     hold_the_gate: Callable[[Service], Any],
     check_code: Callable[..., None],
     watcher: Watcher,
-    tally: Tally,
+    statistics: BatchStatistics,
     scale: Scale,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -221,7 +221,7 @@ def test_a_batch_whose_system_call_fails_ends_whole_or_failed_with_the_reason(
         ("overwrite", "renameat", 1, "EIO"),
     ]
     points = every or few
-    tally.require("faults injected", max(len(points), len(few)))
+    statistics.require("faults injected", max(len(points), len(few)))
     wrong: list[str] = []
     for story, name, number, fault in points:
         try:
@@ -230,8 +230,8 @@ def test_a_batch_whose_system_call_fails_ends_whole_or_failed_with_the_reason(
             wrong.append(f"{story}, {name} number {number}, {fault}: {error}")
             bench.service.restart(signal.SIGKILL)
         else:
-            tally.add(f"{fault}: {outcome}")
-        tally.add("faults injected")
+            statistics.add(f"{fault}: {outcome}")
+        statistics.add("faults injected")
     assert not wrong, "\n\n".join([f"{len(wrong)} of {len(points)}", *wrong])
     assert "Traceback" not in bench.service.log.read_text()
 

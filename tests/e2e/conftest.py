@@ -28,13 +28,16 @@ what a test has not got.
 from __future__ import annotations
 
 import doctest
+import io
 import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -106,6 +109,25 @@ def _parse_steps(content: str, first_line: int) -> tuple[Step, ...]:
     )
 
 
+PYTHON = re.compile(
+    r"^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<printed>.*?)^```$)?", re.MULTILINE | re.DOTALL
+)
+
+
+def run_session(page: Path, session: dict[str, Any], place: Place) -> None:
+    """Run a page's Python blocks in order; a text block is what the block before it prints."""
+    text = page.read_text()
+    for block in PYTHON.finditer(text):
+        line = text.count("\n", 0, block.start("code"))
+        code = block["code"].replace("http://127.0.0.1:8000", f"http://127.0.0.1:{place.port}")
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            exec(compile("\n" * line + code, page.name, "exec"), session)  # noqa: S102  the page is tested
+        if block["printed"] is not None:
+            found = difference(Step(line, code, block["printed"].strip()), printed.getvalue(), place)
+            assert not found, f"{page.name}:{line}\n{found}"
+
+
 def run(step: Step, place: Place) -> subprocess.CompletedProcess[str]:
     """Run one command where the page's commands run."""
     command = re.sub(r"\b(127\.0\.0\.1|localhost):8000\b", rf"\1:{place.port}", step.command)
@@ -150,7 +172,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pages() -> SimpleNamespace:
     """What reads and runs pages."""
     return SimpleNamespace(
-        Place=Place, Step=Step, parse_blocks=parse_blocks, run=run, difference=difference, check=check
+        Place=Place,
+        Step=Step,
+        parse_blocks=parse_blocks,
+        run=run,
+        difference=difference,
+        check=check,
+        run_session=run_session,
     )
 
 

@@ -1,38 +1,32 @@
-"""docs/client.md is run: its Python blocks in order, in one session, beside a real service.
+"""docs/how-to/client.md is run: its Python blocks in order, in one session, beside a real service.
 
 A block ```` ```text ```` is what the block before it prints, compared as the other pages' output is.
 """
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import embup_client
-from embup_cli.service_process import service_process
+from embup.cli.service_process import service_process
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
 
-    from embup_core.registry import Registry
+    from embup_core.artifacts.registry import Registry
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "client.md"
-BLOCK = re.compile(
-    r"^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<printed>.*?)^```$)?", re.MULTILINE | re.DOTALL
-)
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "client.md"
 
 
 @pytest.mark.timeout(300)
 def test_the_examples_of_the_page_do_what_they_show(
     registry: Registry, tmp_path: Path, pages: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = PAGE.read_text()
     shutil.copytree(registry.root, tmp_path / "data" / "registry", symlinks=True)
     monkeypatch.chdir(tmp_path)
     session: dict[str, Any] = {}
@@ -41,15 +35,7 @@ def test_the_examples_of_the_page_do_what_they_show(
     ) as url:
         monkeypatch.setenv("EMBUP_SERVICE_URL", url)
         place = pages.Place(tmp_path, int(url.rpartition(":")[2]))
-        for block in BLOCK.finditer(page):
-            line = page.count("\n", 0, block.start("code"))
-            code = "\n" * line + block["code"].replace("http://127.0.0.1:8000", url)
-            printed = io.StringIO()
-            with redirect_stdout(printed):
-                exec(compile(code, PAGE.name, "exec"), session)  # noqa: S102  it is the page that is tested
-            step = pages.Step(line, block["code"], block["printed"] or "")
-            found = pages.difference(step, printed.getvalue(), place)
-            assert not found, f"{PAGE.name}:{line}\n{found}"
+        pages.run_session(PAGE, session, place)
     assert "asyncio" in session
 
 

@@ -26,7 +26,7 @@ import yaml  # type: ignore[import-untyped]  # no stubs are installed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from embup_core.registry import Registry
+    from embup_core.artifacts.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -124,29 +124,13 @@ def test_the_services_image_is_the_default_one() -> None:
     assert STEPS[-1].stage == "serving"
 
 
-def test_the_services_image_has_all_dependencies_but_those_of_training() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    printed = subprocess.run(
-        [sys.executable, "container/serving_requirements.py"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
-    left_out = set(project["project"]["dependencies"]) - set(printed)
-    names = {re.split(r"[^\w-]", requirement, maxsplit=1)[0] for requirement in left_out}
-    assert names == {
-        "dagster",
-        "dagster-webserver",
-        "docstring-parser",
-        "matplotlib",
-        "scikit-learn",
-        "torch",
-    }
-    assert set(printed) < set(project["project"]["dependencies"])
-    (contract,) = (
-        contract
-        for contract in project["tool"]["importlinter"]["contracts"]
-        if contract.get("source_modules") == ["serving"]
-    )
-    assert {name.replace("sklearn", "scikit-learn") for name in contract["forbidden_modules"]} <= names
+@pytest.mark.parametrize(("stage", "extra"), [("build-serving", "serve"), ("build-pipelines", "dagster")])
+def test_an_image_installs_its_extra_in_the_versions_that_were_tested(stage: str, extra: str) -> None:
+    *_, dependencies, code = steps(stage, "RUN")
+    assert dependencies.endswith(f"pip install --constraint constraints.txt '.[{extra}]'")
+    assert code.endswith("pip install --no-deps --force-reinstall .")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extra in extras
 
 
 def test_nothing_but_what_is_copied_goes_to_the_builder() -> None:

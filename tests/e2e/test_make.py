@@ -37,7 +37,7 @@ def test_help_is_the_default_and_lists_every_target() -> None:
     ids=["too old", "no venv"],
 )
 def test_an_unfit_python_is_refused_with_a_remedy(imitation: str, message: str, tmp_path: Path) -> None:
-    for name in ("Makefile", "pyproject.toml"):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     python, apt = tmp_path / "python", tmp_path / "apt-get"
     python.write_text(imitation)

@@ -1,4 +1,4 @@
-"""docs/operations.md is run, on the history of real batches. `conftest.py` has the convention.
+"""docs/how-to/operations.md is run, on the history of real batches. `conftest.py` has the convention.
 
 Of these batches two end well, one with lines of nan, one fails, one is cancelled, one is paused by a realtime
 request and resumed by the next start, and the last is unfinished when the service stops for good.
@@ -20,19 +20,19 @@ import httpx
 import numpy as np
 import pytest
 
-from embup_cli.service_process import service_process
+from embup.cli.service_process import service_process
 from embup_client import Client
+from serving.jobs.history.published import EVENTS, JOBS
 from serving.jobs.model import EventKind, Phase
-from serving.jobs.published import EVENTS, JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import SimpleNamespace
 
-    from embup_core.registry import Registry
+    from embup_core.artifacts.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "operations.md"
+PAGE = ROOT / "docs" / "how-to" / "operations.md"
 WAIT_S = 60.0
 PAUSE_S = 0.5
 

@@ -1,4 +1,4 @@
-"""The tables of docs/settings.md are those that the code prints."""
+"""The tables of docs/reference/settings.md are those that the code prints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import serving.settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 )
 def test_the_table_is_the_generated_one(shell: str, settings_table: Callable[[], str]) -> None:
     _, found, rest = PAGE.read_text().partition(f"<!-- settings: {shell} -->\n")
-    assert found, f"docs/settings.md has no marker of the settings of {shell}"
+    assert found, f"docs/reference/settings.md has no marker of the settings of {shell}"
     table, found, _ = rest.partition("<!-- end -->")
-    assert found, f"docs/settings.md has no end of the settings of {shell}"
+    assert found, f"docs/reference/settings.md has no end of the settings of {shell}"
     assert table == settings_table(), f"paste what `python -m {shell}.settings` prints"

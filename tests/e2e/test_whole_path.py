@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from embup_cli.service_process import service_process
+from embup.cli.service_process import service_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +98,7 @@ def decoded(service: httpx.Client, embeddings: list[list[float]], work: Path) ->
 @pytest.mark.timeout(300)
 def test_training_compares_the_decoders_and_publishes_one(trained: dict[str, Any], work: Path) -> None:
     compared = set(trained["evaluation"])
-    assert {"linear", "linear_residual", "kriging", "mlp"} <= compared
+    assert {"linear_residual", "nearest_neighbours", "kriging", "mixture_kriging"} <= compared
     assert trained["champion"] in compared
     assert (work / "registry" / trained["version"] / "manifest.json").is_file()
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from embup_core.registry import Registry
+    from embup_core.artifacts.registry import Registry
 
 
 class Awaited:
@@ -171,6 +171,20 @@ def service(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Ite
     started = Service(registry.root, tmp_path_factory.mktemp("service"))
     yield started
     assert started.end() == 0
+
+
+@pytest.fixture
+def service_of(tmp_path: Path) -> Iterator[Callable[[Registry], Service]]:
+    """Start a real service on another registry: ``service_of(registry)``; it is killed with the test."""
+    started: list[Service] = []
+
+    def start(other: Registry) -> Service:
+        started.append(Service(other.root, tmp_path / "other"))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from embup_client import (
     UnexpectedAnswerError,
     UnprocessableError,
     answers,
+    debug_answers,
 )
 from embup_client.refusals import Problem
 
@@ -45,6 +46,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "ReloadAnswer": answers.Reloaded,
     "Alive": answers.Alive,
     "Ready": answers.Ready,
+    **{name: kind for name, kind in vars(debug_answers).items() if name.startswith("Debug")},
 }
 NOT_FOR_THE_CLIENT = {"instance", "status"}  # the path, and the HTTP status once more
 

@@ -109,5 +109,5 @@ def test_it_comes_with_nothing_of_embup_and_without_numpy() -> None:
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(said.stdout.split())
     assert "embup_client" in loaded
-    others = {"embup_core", "serving", "pipelines", "embup_cli", "numpy", "litestar", "dagster"}
+    others = {"embup_core", "serving", "pipelines", "embup.cli", "numpy", "litestar", "dagster"}
     assert loaded.isdisjoint(others)

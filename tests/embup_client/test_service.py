@@ -29,7 +29,8 @@ from embup_client import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from embup_core.registry import Registry
+    from embup_core.artifacts.registry import Registry
+    from tests.conftest import AnchoredSource
     from tests.serving.conftest import Service
 
 
@@ -53,7 +54,7 @@ def test_vectors_are_decoded_one_by_one_as_lists_and_as_arrays(
         many = client.upsample_many(list(rows))
         array = client.upsample_array(rows)
     assert one == same
-    assert one.model_version == many.model_version == array.model_version == registry.latest_version()
+    assert one.model_version == many.model_version == array.model_version == registry.current_version()
     assert (str(array.embeddings.dtype), array.embeddings.shape) == ("float32", (5, 1536))
     assert array.embeddings.flags.writeable
     np.testing.assert_allclose(many.embeddings, array.embeddings, rtol=0, atol=1e-7)
@@ -118,9 +119,9 @@ def test_a_bad_row_is_named(connect: type[Client], service: Service, url: str) -
 
 def test_models_are_listed_and_reloaded(connect: type[Client], url: str, registry: Registry) -> None:
     with connect(url) as client:
-        assert client.models().in_service == registry.latest_version()
+        assert client.models().in_service == registry.current_version()
         assert client.reload().changed is False
-        assert client.ready().model_version == registry.latest_version()
+        assert client.ready().model_version == registry.current_version()
         assert client.live().status == "alive"
         assert client.is_ready()
 
@@ -282,3 +283,36 @@ def test_leaving_the_loop_leaves_the_client_usable(connect: type[Client], servic
             break
         assert client.cancel(batch_request_id).cancel_requested
         assert client.wait(batch_request_id).phase == "CANCELLED"
+
+
+def test_vectors_and_files_have_the_basis_that_was_asked_for(
+    connect: type[Client],
+    anchored_registry: Registry,
+    anchored_source: AnchoredSource,
+    service_of: Callable[[Registry], Service],
+) -> None:
+    service, z = service_of(anchored_registry), anchored_source.unseen_projected[:5]
+    np.save(service.data / "in.npy", z)
+    expected, _ = anchored_registry.load().upsample(z, basis="original")
+    with connect(f"http://127.0.0.1:{service.port}") as client:
+        one = client.upsample(z[0], basis="original").embedding
+        many = client.upsample_many(z, basis="original").embeddings
+        array = client.upsample_array(z, basis="original").embeddings
+        target = service.data / f"{connect.__name__}.npy"
+        last = client.wait(client.submit_batch(service.data / "in.npy", target, basis="original"))
+        (entry,) = client.models().models
+        usual = client.upsample_array(z).embeddings
+    assert (last.phase, last.basis) == ("COMPLETED", "original")
+    for found in ([one], many, array, np.load(target)):
+        np.testing.assert_allclose(found, expected[: len(found)], atol=2e-6)
+    assert np.abs(usual - expected).max() > 0.01
+    assert entry.anchors is not None
+    assert (entry.anchors.anchors, entry.anchors.r2 > 0.8) == (300, True)
+
+
+def test_a_decoder_without_anchors_is_a_refusal(connect: type[Client], url: str) -> None:
+    with connect(url) as client:
+        with pytest.raises(UnprocessableError, match="embup anchors") as caught:
+            client.upsample([0.1] * 32, basis="original")
+        assert client.models().models[0].anchors is None
+    assert caught.value.type == "/problems/no-anchors"

@@ -1,15 +1,23 @@
 """The upsampler takes any direction and refuses what has none."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from embup_core.errors import InputError
-from embup_core.registry import Registry
-from embup_core.upsampler import Upsampler
+from embup_core.errors import InputError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from embup_core.artifacts.registry import Registry
+    from embup_core.upsampler import Upsampler
+    from tests.conftest import AnchoredSource
 
 
 def test_rows_are_unit_and_confidence_is_a_share(upsampler: Upsampler, sample_projected: np.ndarray) -> None:
@@ -57,9 +65,52 @@ def test_threads_do_not_disturb_each_other(upsampler: Upsampler, sample_projecte
 
 def test_loading_and_answering_needs_no_training_library(registry: Registry) -> None:
     program = (
-        "import sys, numpy as np; from pathlib import Path; from embup_core.registry import Registry\n"
+        "import sys, numpy as np; from pathlib import Path\n"
+        "from embup_core.artifacts.registry import Registry\n"
         f"Registry(Path({str(registry.root)!r})).load().upsample(np.ones((2, 32), np.float32))\n"
         "found = {'torch', 'sklearn', 'scipy', 'matplotlib', 'dagster', 'litestar'} & set(sys.modules)\n"
         "sys.exit(f'imported {found}' if found else 0)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_rows_in_the_originals_basis_compare_with_originals_and_with_each_other(
+    anchored_registry: Registry, anchored_source: AnchoredSource
+) -> None:
+    model, z = anchored_registry.load(), anchored_source.unseen_projected
+    decoded, confidence = model.upsample(z)
+    turned, same_confidence = model.upsample(z, basis="original")
+    np.testing.assert_array_equal(confidence, same_confidence)
+    np.testing.assert_allclose(np.linalg.norm(turned.astype(np.float64), axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(turned @ turned.T, decoded @ decoded.T, atol=1e-5)
+    own = np.vecdot(turned, anchored_source.unseen_originals)
+    assert np.median(own) > 0.7
+    assert np.median(np.vecdot(decoded, anchored_source.unseen_originals)) < 0.5
+    assert model.upsample(np.empty((0, 16)), basis="original")[0].shape == (0, 100)
+
+
+def test_a_file_has_the_basis_that_was_asked_for(
+    anchored_registry: Registry, anchored_source: AnchoredSource, tmp_path: Path
+) -> None:
+    model, z = anchored_registry.load(), anchored_source.unseen_projected
+    np.save(tmp_path / "in.npy", z)
+    for basis in ("decoded", "original"):
+        assert model.upsample_file(tmp_path / "in.npy", tmp_path / f"{basis}.npy", basis=basis).rows == 400
+        expected, _ = model.upsample(z, basis=basis)
+        np.testing.assert_allclose(np.load(tmp_path / f"{basis}.npy"), expected, atol=1e-6)
+
+
+def test_without_anchors_the_remedy_says_how_to_get_some(upsampler: Upsampler, tmp_path: Path) -> None:
+    z = np.ones((1, 32), np.float32)
+    np.save(tmp_path / "in.npy", z)
+    for ask in (
+        lambda: upsampler.upsample(z, basis="original"),
+        lambda: upsampler.upsample_file(tmp_path / "in.npy", tmp_path / "out.npy", basis="original"),
+    ):
+        with pytest.raises(InputError, match="embup anchors") as caught:
+            ask()
+        assert caught.value.code == "no_anchors"
+    assert not (tmp_path / "out.npy").exists()
+    assert upsampler.anchor_scores is None
+    with pytest.raises(InvalidArgumentError, match="found 'openai'"):
+        upsampler.upsample(z, basis="openai")  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from pipelines.definitions import build_defs
-from pipelines.defs.assets.handles import InputFiles, MatrixHandle, StagedResult
+from pipelines.defs.assets.handles import CoordinatesHandle, InputFiles, MatrixHandle
 from pipelines.settings import PipelineSettings
 
 if TYPE_CHECKING:
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 FAST: dict[str, Any] = {
     "ops": {
-        "decoder_mlp": {"config": {"epochs": 1}},
-        "decoder_mlp_coordinates": {"config": {"epochs": 1}},
-        "decoder_metric_kriging": {"config": {"steps": 2}},
-        "decoder_neural_kriging": {"config": {"epochs": 2}},
+        "fitted_decoders": {
+            "config": {
+                "mlp": {"epochs": 1},
+                "mlp_coordinates": {"epochs": 1},
+                "metric_kriging": {"steps": 2},
+                "neural_kriging": {"epochs": 2},
+            }
+        },
         "evaluation": {"config": {"plotted_pairs": 500, "learning_curve_shares": []}},
     },
     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
@@ -64,12 +68,15 @@ def run(
         *assets: str, config: dict[str, dict[str, Any]] | None = None, **changes: Any
     ) -> dg.ExecuteInProcessResult:
         defs = build_defs(settings.model_copy(update=changes))
-        selection = dg.AssetSelection.assets(*assets) if assets else dg.AssetSelection.all()
+        # One decoder's asset is made with all others, as in Dagster's UI.
+        some = dg.AssetSelection.assets(*assets).required_multi_asset_neighbors()
+        selection: dg.AssetSelection = some if assets else dg.AssetSelection.all()
         job = dg.define_asset_job("test", selection=selection)
         resolved = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("test")
         selected = {node.name for node in resolved.nodes}
         ops = {name: value for name, value in FAST["ops"].items() if name in selected}
-        ops |= {name: {"config": value} for name, value in (config or {}).items()}
+        for name, value in (config or {}).items():
+            ops[name] = {"config": ops.get(name, {}).get("config", {}) | value}
         return resolved.execute_in_process(
             instance=dagster_instance, run_config={**FAST, "ops": ops}, raise_on_error=False
         )
@@ -84,16 +91,19 @@ def inputs(sample_source: SourceFiles) -> InputFiles:
 
 @pytest.fixture(scope="session")
 def matrix_handle(inputs: InputFiles) -> MatrixHandle:
-    return MatrixHandle(files=inputs, rows=600, fingerprint="f" * 64)
+    return MatrixHandle(files=inputs, rows=600, fingerprint="f" * 64, cosine_deviation=0.037)
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Callable[[Any], StagedResult]:
-    """Put an array where an asset would have put it."""
+def stage(tmp_path: Path) -> Callable[[Any], CoordinatesHandle]:
+    """Put coordinates where the asset would have put them."""
     import numpy as np
 
-    def save(array: Any) -> StagedResult:
+    def save(array: Any) -> CoordinatesHandle:
         np.save(tmp_path / "staged.npy", array)
-        return StagedResult(path=str(tmp_path / "staged.npy"), version="1", made_from={})
+        path = str(tmp_path / "staged.npy")
+        return CoordinatesHandle(
+            path=path, version="1", made_from={}, output_dims=1536, basis_path="", basis_note=""
+        )
 
     return save

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sys
@@ -12,9 +13,8 @@ import dagster as dg
 import pytest
 from pydantic import ValidationError
 
-import embup_core.decoders
-from embup_core.decoders import DECODERS, decoder_in
-from embup_core.registry import Registry
+from embup_core.artifacts.registry import Registry
+from embup_core.decoders import DECODERS
 from pipelines.definitions import build_defs
 from pipelines.defs.assets.decoder_config import decoder_config
 from pipelines.defs.jobs import TRAIN_AND_PUBLISH
@@ -26,27 +26,26 @@ if TYPE_CHECKING:
 
     Run = Callable[..., dg.ExecuteInProcessResult]
 
-PAGE = Path(__file__).parents[2] / "docs" / "adding-a-decoder.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "adding-a-decoder.md"
 BLOCKS = re.compile(r"^```(?:python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Any]]:
-    """The page's file in the folder of decoders, and its line in `DECODERS`."""
-    file, line = BLOCKS.findall(PAGE.read_text())
-    name = line.strip().rstrip(",").strip('"')
-    (tmp_path / f"{name}.py").write_text(file)
-    monkeypatch.setattr(embup_core.decoders, "__path__", [*embup_core.decoders.__path__, str(tmp_path)])
-    monkeypatch.setitem(DECODERS, name, decoder_in(name))
-    yield DECODERS[name]
-    del sys.modules[f"embup_core.decoders.{name}"]
-    delattr(embup_core.decoders, name)
+    """The page's module, imported and registered as an entry point would."""
+    file, _ = BLOCKS.findall(PAGE.read_text())
+    (tmp_path / "cell_means.py").write_text(file)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    decoder = importlib.import_module("cell_means").CellMeans
+    monkeypatch.setitem(DECODERS, decoder.name, decoder)
+    yield decoder
+    del sys.modules["cell_means"]
 
 
 def test_it_is_fitted_scored_published_and_loaded(
     added: type[Any], run: Run, settings: PipelineSettings
 ) -> None:
-    result = run(decoder=added.name, config={f"decoder_{added.name}": {"cells": 100}})
+    result = run(decoder=added.name, config={"fitted_decoders": {added.name: {"cells": 100}}})
     assert result.success
     published = Registry(settings.registry).load_artifact()
     assert published.manifest["decoder"]["name"] == added.name
@@ -59,13 +58,16 @@ def test_it_is_fitted_scored_published_and_loaded(
 
 def test_the_launchpad_knows_it(added: type[Any], settings: PipelineSettings) -> None:
     defs = build_defs(settings)
-    asset = f"decoder_{added.name}"
-    node = defs.resolve_asset_graph().get(dg.AssetKey(asset))
+    node = defs.resolve_asset_graph().get(dg.AssetKey(f"decoder_{added.name}"))
     assert node.kinds == {"scikitlearn"}
     assert added.summary in str(node.description)
     job = defs.resolve_job_def(TRAIN_AND_PUBLISH)
-    assert dg.validate_run_config(job, {"ops": {asset: {"config": {"cells": 10, "seed": 1}}}})
+
+    def launchpad(settings: dict[str, int]) -> dict[str, Any]:
+        return {"ops": {"fitted_decoders": {"config": {added.name: settings}}}}
+
+    assert dg.validate_run_config(job, launchpad({"cells": 10, "seed": 1}))
     with pytest.raises(dg.DagsterInvalidConfigError, match="cell"):
-        dg.validate_run_config(job, {"ops": {asset: {"config": {"cell": 10}}}})
+        dg.validate_run_config(job, launchpad({"cell": 10}))
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
         decoder_config(added)(cells=0)

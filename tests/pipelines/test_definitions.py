@@ -9,13 +9,14 @@ import dagster as dg
 import pytest
 from pydantic import ValidationError
 
-from embup_core.coordinates import recover_coordinates
 from embup_core.decoders import DECODERS, Decoder
-from embup_core.decoders.linear_residual import LinearResidualDecoder
-from embup_core.row_split import split_rows
+from embup_core.decoders.baselines.linear_residual import LinearResidual
+from embup_core.geometry.coordinates import recover_coordinates
+from embup_core.training.split import split_rows
+from embup_core.training.step_progress import decoder_step
+from embup_core.training.train import train
 from pipelines.definitions import build_defs, defs
 from pipelines.defs.assets import geometry
-from pipelines.defs.assets.candidates import asset_name
 from pipelines.defs.assets.decoder_config import decoder_config
 from pipelines.settings import PipelineSettings
 
@@ -37,13 +38,13 @@ def test_every_asset_is_as_agreed(snapshot: SnapshotAssertion) -> None:
         for node in graph.asset_nodes
     }
     # Of the decoders, which are as many as there are, one; the others differ from it in the kinds.
-    candidates = {asset_name(name): specs.pop(asset_name(name)) for name in DECODERS}
+    candidates = {decoder_step(name): specs.pop(decoder_step(name)) for name in DECODERS}
     for name, decoder in DECODERS.items():
         kinds = {"kinds": sorted(decoder.fitted_with)}
-        assert candidates[asset_name(name)] == candidates["decoder_linear"] | kinds
-    evaluated = set(specs["evaluation"]["deps"])
-    assert evaluated >= set(candidates)
-    specs["evaluation"]["deps"] = sorted(evaluated - set(candidates))
+        assert candidates[decoder_step(name)] == candidates["decoder_linear"] | kinds
+    named = set(specs["fitted_decoders"]["deps"])
+    assert named >= set(candidates)
+    specs["fitted_decoders"]["deps"] = sorted(named - set(candidates))
     assert specs | {"decoder_linear": candidates["decoder_linear"]} == snapshot
 
 
@@ -66,7 +67,7 @@ def test_the_job_takes_every_asset_and_every_check() -> None:
     graph = assembled.resolve_asset_graph()
     layer = assembled.resolve_job_def("train_and_publish").asset_layer
     assert set(layer.selected_asset_keys) == {node.key for node in graph.asset_nodes}
-    assert len(layer.selected_asset_keys) == 7 + len(DECODERS)
+    assert len(layer.selected_asset_keys) == 9 + len(DECODERS)
 
 
 def test_what_dagster_loads_is_what_the_assembler_makes() -> None:
@@ -85,6 +86,10 @@ def test_a_resource_can_be_replaced() -> None:
     }
 
 
+OF_A_RESOURCE = {"output_dims"}
+"""Set for the whole run, in the launchpad's resources: it is asked of more than one step."""
+
+
 @pytest.mark.parametrize(
     ("config", "learns"),
     [
@@ -96,26 +101,30 @@ def test_a_resource_can_be_replaced() -> None:
 def test_the_launchpad_starts_from_the_defaults_of_the_core(
     config: type[dg.Config], learns: Callable[..., object]
 ) -> None:
-    takes = inspect.signature(learns).parameters
+    takes = dict(inspect.signature(learns).parameters)
+    if config is geometry.CoordinatesConfig:
+        takes["basis"] = inspect.signature(train).parameters["basis"]
     defaults = {name: takes[name].default for name in config.model_fields}
     assert config().model_dump() == defaults
     assert set(config.model_fields) == {
-        name for name, parameter in takes.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        name
+        for name, parameter in takes.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in OF_A_RESOURCE
     }
     assert all(field.description for field in config.model_fields.values())
 
 
 def test_bounds_and_meanings_of_settings_reach_the_launchpad() -> None:
-    config = decoder_config(LinearResidualDecoder)
+    config = decoder_config(LinearResidual)
     assert config(alpha=0, mean_dims=128).model_dump()["mean_dims"] == 128
-    for refused in ({"alpha": -1}, {"mean_dims": 63}, {"mean_dims": 1536}, {"seed": "x"}):
+    for refused in ({"alpha": -1}, {"mean_dims": 63}, {"seed": "x"}):
         with pytest.raises(ValidationError, match=next(iter(refused))):
             config(**refused)
-    described = config.model_fields["residual_length_scale"].description
-    assert described == "Distance, in standard units of z, over which two residuals stay alike."
+    described = config.model_fields["complement_length_scale"].description
+    assert described == "Distance, in standard units of z, over which two complements stay alike."
 
 
-class Undescribed(LinearResidualDecoder):
+class Undescribed(LinearResidual):
     """Has a setting that nobody knows the meaning of.
 
     Parameters
@@ -129,7 +138,7 @@ class Undescribed(LinearResidualDecoder):
         self.secret = secret
 
 
-class Untyped(LinearResidualDecoder):
+class Untyped(LinearResidual):
     """Has a setting without a type.
 
     Parameters

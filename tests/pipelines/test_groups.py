@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Run = Callable[..., dg.ExecuteInProcessResult]
 
-SPLIT = ("projected_embeddings", "cosine_matrix", "row_split")
+SPLIT = ("projected_embeddings", "cosine_matrix", "coordinates", "transform", "row_split")
 
 
 @pytest.fixture

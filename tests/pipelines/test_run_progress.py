@@ -2,9 +2,11 @@
 
 import dagster as dg
 
-from embup_core.decoders import DECODERS
+from embup_core.training.selection import LADDER, wanted_candidates
+from embup_core.training.step_progress import decoder_step, step_shares
+from pipelines.defs.assets.decoder_config import FITS
 from pipelines.progress_lines import now_and_then, progress_line, share_done
-from pipelines.run_progress import ProgressReport, step_shares
+from pipelines.run_progress import ProgressReport
 
 
 def entry(message: str) -> dg.EventLogEntry:
@@ -15,17 +17,18 @@ def entry(message: str) -> dg.EventLogEntry:
 
 def test_an_asset_that_counts_moves_the_bar_within_its_step() -> None:
     told: list[float] = []
-    report = ProgressReport(lambda done, *_: told.append(done))
-    report.step = "decoder_mlp"
-    for message in ("steps: 30 of 120", "steps: 60 of 120", "steps: 1 of 120", "something else"):
-        report(entry(message))
-    share = step_shares()["decoder_mlp"]
+    report = ProgressReport(lambda _, done, __: told.append(done), LADDER)
+    report.step = FITS
+    for done in ("30", "60", "1"):
+        report(entry(f"decoder_mlp: {done} of 120"))
+    report(entry("something else"))
+    share = step_shares(LADDER)["decoder_mlp"]
     assert told == [share / 4, share / 2, share / 2, share / 2]
 
 
 def test_every_decoder_moves_the_bar() -> None:
-    shares = step_shares()
-    assert all(shares[f"decoder_{name}"] > 0 for name in DECODERS)
+    shares = step_shares(LADDER)
+    assert all(shares[decoder_step(name)] > 0 for name in wanted_candidates(LADDER))
     assert shares["decoder_mlp"] > 10 * shares["decoder_kriging"]
 
 
@@ -34,10 +37,10 @@ def test_what_assets_log_about_their_count_is_understood() -> None:
     tell = now_and_then(logged.append, interval_s=0.0)
     tell("rows", 1_500, 3_000)
     told: list[float] = []
-    report = ProgressReport(lambda done, *_: told.append(done))
+    report = ProgressReport(lambda _, done, __: told.append(done), LADDER)
     report.step = "cosine_matrix"
     report(entry(logged[0]))
-    assert told == [step_shares()["cosine_matrix"] / 2]
+    assert told == [step_shares(LADDER)["cosine_matrix"] / 2]
 
 
 def test_a_line_is_read_back_as_it_was_written() -> None:

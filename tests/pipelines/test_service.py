@@ -11,8 +11,8 @@ import dagster as dg
 import httpx
 import pytest
 
-from embup_cli.service_process import service_process
-from embup_core.registry import Registry
+from embup.cli.service_process import service_process
+from embup_core.artifacts.registry import Registry
 from pipelines.defs.assets.handles import PublishedDecoder
 from pipelines.defs.assets.publication import upsampler_service
 from pipelines.defs.resources import DecoderRegistry, UpsamplerService
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def tell(registry: Registry, url: str, version: str | None = None) -> dict[str, Any]:
-    handle = PublishedDecoder(version=version or registry.latest_version(), registry=str(registry.root))
+    handle = PublishedDecoder(version=version or registry.current_version(), registry=str(registry.root))
     result: Any = upsampler_service(
         dg.build_asset_context(),
         decoder_artifact=handle,
@@ -134,7 +134,7 @@ def test_the_key_of_the_environment_goes_with_the_request_and_into_no_configurat
 def test_a_service_that_cannot_answer_when_it_is_probed_is_no_failure(
     registry: Registry, status: int | None
 ) -> None:
-    version = registry.latest_version()
+    version = registry.current_version()
 
     class Stopping(BaseHTTPRequestHandler):
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class names it so
@@ -162,7 +162,7 @@ def test_a_service_that_cannot_answer_when_it_is_probed_is_no_failure(
 def test_a_service_that_answers_otherwise_than_the_decoder_fails_the_asset(
     registry: Registry, stranger: Callable[[int, bytes], str]
 ) -> None:
-    version = registry.latest_version()
+    version = registry.current_version()
     zeros = [[0.0] * 1536] * 4
     body = json.dumps({"model_version": version, "embeddings": zeros, "confidence": [0] * 4}).encode()
     with pytest.raises(dg.Failure, match="golden inputs with a difference"):

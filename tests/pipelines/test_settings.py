@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from embup_core.training.data_folder import remember_source
+from pipelines.defs.resources import resources_for
 from pipelines.settings import PipelineSettings, settings_table
 
 
@@ -23,6 +25,22 @@ def test_variables_set_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_folders_are_absolute_whether_set_or_not() -> None:
     assert PipelineSettings().data == Path.cwd() / "data"
     assert PipelineSettings().registry == Path.cwd() / "data" / "registry"
+
+
+def test_the_source_is_that_of_the_data_folder_unless_it_is_set(tmp_path: Path) -> None:
+    assert PipelineSettings(data=tmp_path).training_source == "sample"
+    remember_source(tmp_path, "/data/march", fingerprint="a", promoted=True)
+    assert PipelineSettings(data=tmp_path).training_source == "/data/march"
+    assert PipelineSettings(data=tmp_path, source="sample").training_source == "sample"
+    assert resources_for(PipelineSettings(data=tmp_path))["source"].spec == "/data/march"
+
+
+@pytest.mark.parametrize(("value", "promote"), [("true", True), ("0", False), ("", None)])
+def test_promotion_is_asked_for_refused_or_left_open(
+    monkeypatch: pytest.MonkeyPatch, value: str, promote: bool | None
+) -> None:
+    monkeypatch.setenv("EMBUP_PROMOTE", value)
+    assert PipelineSettings().promote is promote
 
 
 def test_settings_do_not_change() -> None:

@@ -48,6 +48,6 @@ def _children(parent: int) -> Iterator[int]:
 
 def _runs_statement(pid: int) -> bool:
     try:
-        return b"serving.sql_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"serving.sql.process" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from embup_core.registry import Registry
+    from embup_core.artifacts.registry import Registry
 
 CODE = """
 import sys

@@ -1,158 +1,166 @@
-"""One asset a decoder, fitted twice: on train rows, to choose by, and with validation rows, to report."""
+"""All decoders of the choice, fitted twice: on train rows, to choose by, and with validation rows, to report.
 
-import itertools
-import time
-from collections.abc import Callable
-from typing import Any
+One asset a decoder, which is materialized by a run that fits it, and one that names them all. They share a
+step: Dagster skips whatever comes after an asset that was left out, and a choice leaves most decoders out.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
 
 import dagster as dg
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import create_model
 
 from embup_core.decoders import DECODERS, Decoder
-from embup_core.errors import TrainingError
-from embup_core.plots import training_curves
-from embup_core.row_split import RowSplit
-from embup_core.selection import Candidate
-from pipelines.defs.assets.decoder_config import decoder_config
+from embup_core.training.fitting import fit_candidates
+from embup_core.training.plots import training_curves
+from embup_core.training.sample import Sample
+from embup_core.training.step_progress import decoder_step
+from pipelines.defs.assets.decoder_config import FITS, decoder_config
 from pipelines.defs.assets.handles import (
     OWNERS,
     CandidateHandle,
+    CandidatesHandle,
+    CoordinatesHandle,
     InputFiles,
     MatrixHandle,
     StagedResult,
+    open_basis,
     open_coordinates,
+    open_matrix,
     open_projected,
     open_split,
     require_one_lineage,
 )
-from pipelines.defs.assets.thumbnails import THUMBNAIL_DPI, thumbnails
+from pipelines.defs.assets.thumbnails import THUMBNAIL_DPI, captioned
 from pipelines.defs.resources import CandidateChoice, StagingRoot
 from pipelines.progress_lines import now_and_then
 from pipelines.staging import version_of
 
 GROUP = "decoders"
+FITTED_FROM = ("projected_embeddings", "cosine_matrix", "coordinates", "row_split")
+
+Materialized: TypeAlias = "Iterator[dg.MaterializeResult[CandidateHandle | CandidatesHandle]]"
 
 
-def candidate_assets() -> list[dg.AssetsDefinition]:
-    """Make the asset of each decoder there is."""
-    return [_candidate_asset(decoder_type) for decoder_type in DECODERS.values()]
-
-
-def candidate_ins() -> dict[str, dg.AssetIn]:
-    """All candidates as inputs of another asset, which takes them as ``**candidates: CandidateHandle``."""
-    return {asset_name(name): dg.AssetIn(dagster_type=CandidateHandle) for name in DECODERS}
-
-
-def asset_name(decoder: str) -> str:
-    """Name of a decoder's asset."""
-    return f"decoder_{decoder}"
-
-
-def _candidate_asset(decoder_type: type[Decoder]) -> dg.AssetsDefinition:
-    config_type = decoder_config(decoder_type)
-    name = asset_name(decoder_type.name)
-
-    @dg.asset(
-        name=name,
-        group_name=GROUP,
-        owners=OWNERS,
-        kinds=set(decoder_type.fitted_with),
-        description=f"Candidate: {decoder_type.summary}. Fitted on train rows, then with validation rows.",
+def candidate_assets() -> dg.AssetsDefinition:
+    """Make the assets of all decoders there are."""
+    names = [decoder_step(name) for name in DECODERS]
+    settings_type = create_model(  # type: ignore[call-overload]  # fields by name
+        "SettingsOfDecoders",
+        __base__=dg.Config,
+        __doc__="Settings of each decoder; those that the choice leaves out are not used.",
+        **{name: (config := decoder_config(kind), config()) for name, kind in DECODERS.items()},
     )
-    def candidate(
+
+    @dg.multi_asset(
+        name=FITS,
+        group_name=GROUP,
+        outs={decoder_step(name): _asset_out(decoder_type) for name, decoder_type in DECODERS.items()}
+        | {
+            FITS: dg.AssetOut(
+                dagster_type=CandidatesHandle,
+                owners=OWNERS,
+                kinds={"numpy"},
+                description="The decoders that the last run fitted, and why it could not fit others.",
+            )
+        },
+        internal_asset_deps={name: set(map(dg.AssetKey, FITTED_FROM)) for name in names}
+        | {FITS: set(map(dg.AssetKey, (*FITTED_FROM, *names)))},
+    )
+    def fitted_decoders(
         context: dg.AssetExecutionContext,
-        config: config_type,  # type: ignore[valid-type]  # Dagster reads it when the asset is made
+        config: settings_type,  # type: ignore[valid-type]  # Dagster reads it when the assets are made
         projected_embeddings: InputFiles,
         cosine_matrix: MatrixHandle,
-        coordinates: StagedResult,
+        coordinates: CoordinatesHandle,
         row_split: StagedResult,
         candidates: CandidateChoice,
         staging: StagingRoot,
-    ) -> dg.MaterializeResult[CandidateHandle]:
+    ) -> Materialized:
         made_from = require_one_lineage(cosine_matrix, coordinates=coordinates, row_split=row_split)
-        settings: dict[str, Any] = config.model_dump()  # type: ignore[attr-defined]
-        version = version_of(
-            decoder=decoder_type.name,
+        settings: dict[str, dict[str, Any]] = config.model_dump()  # type: ignore[attr-defined]
+        versions = {
+            name: version_of(
+                decoder=name,
+                settings=settings[name],
+                coordinates=coordinates.version,
+                split=row_split.version,
+            )
+            for name in DECODERS
+        }
+        rows, progress = open_split(row_split), now_and_then(context.log.info)
+        sample = Sample(
+            open_projected(projected_embeddings, cosine_matrix),
+            open_coordinates(coordinates),
+            open_matrix(cosine_matrix),
+            rows,
+            coordinates.output_dims,
+            open_basis(coordinates),
+        )
+        handles: dict[str, CandidateHandle] = {}
+        not_fitted: dict[str, str] = {}
+        for candidate in fit_candidates(
+            sample,
+            choice=candidates.decoder,
             settings=settings,
-            coordinates=coordinates.version,
-            split=row_split.version,
-        )
-
-        def not_fitted(
-            reason: str, *, cannot_be_fitted: str | None = None
-        ) -> dg.MaterializeResult[CandidateHandle]:
-            state = f"not fitted: {reason}"
-            level = "WARNING" if cannot_be_fitted else "INFO"
-            context.log.log(level, state)
-            return dg.MaterializeResult(
-                value=CandidateHandle(
-                    cannot_be_fitted=cannot_be_fitted, version=version, made_from=made_from
-                ),
-                metadata={"state": state},
-                data_version=dg.DataVersion("not fitted"),
+            not_fitted=not_fitted,
+            on_steps=lambda name, done, steps: progress(decoder_step(name), done, steps),
+        ):
+            decoder = candidate.for_report
+            name, version = decoder_step(decoder.name), versions[decoder.name]
+            folder = staging.area(cosine_matrix.fingerprint).save_folder(
+                name, version, candidate.files() | _training_plot(decoder)
             )
-
-        if not candidates.wants(decoder_type.name):
-            return not_fitted(f"the choice is {candidates.decoder}")
-        rows = open_split(row_split)
-        try:
-            fitted = _fit_twice(
-                decoder_type,
-                settings,
-                open_projected(projected_embeddings, cosine_matrix),
-                open_coordinates(coordinates),
-                rows,
-                log=context.log.info,
+            handles[decoder.name] = CandidateHandle(path=str(folder), version=version, made_from=made_from)
+            shown = _training_plot(decoder, dpi=THUMBNAIL_DPI)
+            yield dg.MaterializeResult(
+                asset_key=name,
+                value=handles[decoder.name],
+                metadata={
+                    "decoder": decoder.summary,
+                    "settings": dg.MetadataValue.json(decoder.settings()),
+                    "rows_for_selection": len(rows.train),
+                    "rows_for_report": len(rows.fit_rows),
+                    "fit_s": round(candidate.fit_s, 3),
+                    "numbers_learned": sum(int(array.size) for array in decoder.arrays().values()),
+                    "folder": dg.MetadataValue.path(str(folder)),
+                    **({"training": captioned(shown)} if shown else {}),
+                },
+                data_version=dg.DataVersion(version),
             )
-        except TrainingError as error:
-            if candidates.requires(decoder_type.name):
-                raise
-            return not_fitted(str(error), cannot_be_fitted=str(error))  # the others go on without it
-        folder = staging.area(cosine_matrix.fingerprint).save_folder(
-            name, version, fitted.files() | _training_plot(fitted.for_report)
+        for name, reason in not_fitted.items():
+            context.log.warning("%s was not fitted: %s", name, reason)
+        version = version_of(
+            candidates={name: handle.version for name, handle in handles.items()}, not_fitted=not_fitted
         )
-        shown = _training_plot(fitted.for_report, dpi=THUMBNAIL_DPI)
-        return dg.MaterializeResult(
-            value=CandidateHandle(path=str(folder), version=version, made_from=made_from),
+        yield dg.MaterializeResult(
+            asset_key=FITS,
+            value=CandidatesHandle(
+                candidates=handles, not_fitted=not_fitted, version=version, made_from=made_from
+            ),
             metadata={
-                "decoder": decoder_type.summary,
-                "settings": dg.MetadataValue.json(fitted.for_report.settings()),
-                "rows_for_selection": len(rows.train),
-                "rows_for_report": len(rows.fit_rows),
-                "fit_s": round(fitted.fit_s, 3),
-                "numbers_learned": sum(int(array.size) for array in fitted.for_report.arrays().values()),
-                "folder": dg.MetadataValue.path(str(folder)),
-                **({"training": thumbnails(shown)} if shown else {}),
+                "choice": candidates.decoder,
+                "fitted": ", ".join(handles),
+                **({"not_fitted": dg.MetadataValue.md(_reasons(not_fitted))} if not_fitted else {}),
             },
             data_version=dg.DataVersion(version),
         )
 
-    return candidate
+    return fitted_decoders
 
 
-def _fit_twice(
-    decoder_type: type[Decoder],
-    settings: dict[str, Any],
-    projected: NDArray[np.float32],
-    coordinates: NDArray[np.float32],
-    rows: RowSplit,
-    *,
-    log: Callable[[str], None],
-) -> Candidate:
-    """Fit on train rows, and again with validation rows; the steps of both are told as one count."""
-    tell = now_and_then(log)
-    counted = itertools.count(1)
+def _asset_out(decoder_type: type[Decoder]) -> dg.AssetOut:
+    return dg.AssetOut(
+        dagster_type=CandidateHandle,
+        is_required=False,
+        owners=OWNERS,
+        kinds=set(decoder_type.fitted_with),
+        description=f"Candidate: {decoder_type.summary}. Fitted on train rows, then with validation rows.",
+    )
 
-    def fitted(to_fit: NDArray[np.int64]) -> Decoder:
-        decoder = decoder_type(**settings)
-        decoder.on_step = lambda _, steps: tell("steps", next(counted), 2 * steps)
-        return decoder.fit(projected[to_fit], coordinates[to_fit])
 
-    for_selection = fitted(rows.train)
-    started_s = time.perf_counter()
-    for_report = fitted(rows.fit_rows)
-    return Candidate(for_selection, for_report, time.perf_counter() - started_s)
+def _reasons(not_fitted: Mapping[str, str]) -> str:
+    return "\n".join(f"- `{name}`: {reason}" for name, reason in not_fitted.items())
 
 
 def _training_plot(decoder: Decoder, *, dpi: int = 120) -> dict[str, bytes]:

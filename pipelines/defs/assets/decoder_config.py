@@ -1,16 +1,50 @@
-"""What can be set about a decoder in the launchpad, made from the decoder itself.
+"""The settings of a decoder in the launchpad, made from the decoder itself.
 
 Names, types, bounds and defaults are those of its ``__init__``, descriptions those of its docstring.
 """
 
 import inspect
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import dagster as dg
 from docstring_parser import DocstringStyle, parse
-from pydantic import Field, create_model
+from pydantic import Field, ValidationError, create_model
 
-from embup_core.decoders import Decoder
+from embup_core.decoders import DECODERS, Decoder
+from embup_core.errors import InputError
+
+FITS = "fitted_decoders"
+"""The step that fits all decoders; its configuration holds theirs by name."""
+
+
+def refuse_wrong_settings(run_config: Mapping[str, Any], wanted: Collection[str]) -> None:
+    """Check the settings of all decoders that a run is going to fit, before it spends minutes on other steps.
+
+    Parameters
+    ----------
+    run_config
+        Of the run, as the launchpad made it.
+    wanted
+        Names of the decoders to fit.
+
+    Raises
+    ------
+    InputError
+        A setting is out of bounds or of another type; all are listed.
+    """
+    problems = []
+    for name in (name for name in DECODERS if name in wanted):
+        given = run_config.get("ops", {}).get(FITS, {}).get("config", {}).get(name, {})
+        try:
+            decoder_config(DECODERS[name])(**given)
+        except ValidationError as error:
+            problems += [
+                f"{name}: {'.'.join(map(str, one['loc']))} is {one['input']!r}: {one['msg']}"
+                for one in error.errors()
+            ]
+    if problems:
+        raise InputError(f"{'; '.join(problems)}.", remedy="Correct the settings in the launchpad.")
 
 
 def decoder_config(decoder_type: type[Decoder]) -> type[dg.Config]:

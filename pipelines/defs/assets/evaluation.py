@@ -8,21 +8,20 @@ import dagster as dg
 from annotated_types import Gt, Lt
 from pydantic import Field
 
-from embup_core.candidate_evaluation import Sample, evaluate_candidates
-from embup_core.decoders import DECODERS
 from embup_core.errors import TrainingError
-from embup_core.evaluation import sample_test_pairs
-from embup_core.plots import cosine_hexbin
-from embup_core.report_plots import report_plots
-from embup_core.scores_table import markdown_table, scores_table
-from embup_core.selection import Candidate, Evaluation
-from pipelines.defs.assets.candidates import asset_name, candidate_ins
+from embup_core.training.candidates import evaluate_candidates
+from embup_core.training.report import measured_plots, pairs_plot, report_plots
+from embup_core.training.sample import Sample
+from embup_core.training.selection import Candidate, Evaluation
 from pipelines.defs.assets.handles import (
     OWNERS,
-    CandidateHandle,
+    CandidatesHandle,
+    CoordinatesHandle,
     InputFiles,
     MatrixHandle,
     StagedResult,
+    open_anchors,
+    open_basis,
     open_coordinates,
     open_matrix,
     open_projected,
@@ -30,7 +29,7 @@ from pipelines.defs.assets.handles import (
     open_split,
     require_one_lineage,
 )
-from pipelines.defs.assets.thumbnails import THUMBNAIL_DPI, thumbnails
+from pipelines.defs.assets.thumbnails import THUMBNAIL_DPI, captioned
 from pipelines.defs.resources import CandidateChoice, StagingRoot
 from pipelines.staging import version_of
 
@@ -42,98 +41,100 @@ class EvaluationConfig(dg.Config):
 
     plotted_pairs: int = Field(200_000, ge=100, description="Random pairs of test rows in each plot.")
     learning_curve_shares: list[Annotated[float, Gt(0), Lt(1)]] = Field(
-        default=[0.25, 0.5],
-        description="Shares of the train rows that the champion is fitted on anew; empty for no curve.",
+        default=[],
+        description="Shares of the train rows that the champion is fitted on anew, such as 0.1, 0.25 and "
+        "0.5; empty for no learning curve.",
     )
     train_train: bool = Field(
         False, description="Whether to add errors over pairs of fitted rows to evaluation.json."
     )
 
 
-def evaluation_asset() -> dg.AssetsDefinition:
-    """Make the asset, which takes all candidates there are."""
-    make = dg.asset(
-        ins=candidate_ins(), group_name="evaluation", owners=OWNERS, kinds={"numpy", "matplotlib"}
-    )
-    return make(evaluation)
-
-
+@dg.asset(group_name="evaluation", owners=OWNERS, kinds={"numpy", "matplotlib"})
 def evaluation(
     context: dg.AssetExecutionContext,
     config: EvaluationConfig,
     projected_embeddings: InputFiles,
     cosine_matrix: MatrixHandle,
-    coordinates: StagedResult,
+    coordinates: CoordinatesHandle,
     row_split: StagedResult,
     candidates: CandidateChoice,
+    fitted_decoders: CandidatesHandle,
     staging: StagingRoot,
-    **handles: CandidateHandle,
 ) -> dg.MaterializeResult[StagedResult]:
     """Scores of all candidates and baselines on pairs of unseen rows, a plot each, and the champion."""
-    made_from = require_one_lineage(cosine_matrix, coordinates=coordinates, row_split=row_split, **handles)
-    projected = open_projected(projected_embeddings, cosine_matrix)
-    matrix = open_matrix(cosine_matrix)
-    rows = open_split(row_split)
-
+    made_from = require_one_lineage(
+        cosine_matrix,
+        coordinates=coordinates,
+        row_split=row_split,
+        fitted_decoders=fitted_decoders,
+    )
     labels_file = cosine_matrix.files.labels
     sample = Sample(
-        projected=projected,
+        projected=open_projected(projected_embeddings, cosine_matrix),
         coordinates=open_coordinates(coordinates),
-        matrix=matrix,
-        rows=rows,
+        matrix=open_matrix(cosine_matrix),
+        rows=open_split(row_split),
+        output_dims=coordinates.output_dims,
+        basis=open_basis(coordinates),
         labels=None if labels_file is None else open_row_labels(labels_file, cosine_matrix),
+        anchors=open_anchors(cosine_matrix, output_dims=coordinates.output_dims),
     )
-    staged = {name: handles[asset_name(name)].path for name in DECODERS}
-    fitted = {name: Path(path) for name, path in staged.items() if path and candidates.wants(name)}
-    left_out = {name: handles[asset_name(name)].cannot_be_fitted for name in DECODERS}
-    result = evaluate_candidates(
+    # The choice may have been changed since they were fitted.
+    taken = {name: one for name, one in fitted_decoders.candidates.items() if candidates.wants(name)}
+    folders = {name: Path(one.path) for name, one in taken.items()}
+    measured = evaluate_candidates(
         sample,
-        fitted,
+        (Candidate.load(folder) for folder in folders.values()),
         choice=candidates.decoder,
-        not_fitted={name: why for name, why in left_out.items() if why and candidates.wants(name)},
+        not_fitted={
+            name: reason for name, reason in fitted_decoders.not_fitted.items() if candidates.wants(name)
+        },
         learning_curve_shares=config.learning_curve_shares,
         train_train=config.train_train,
+        plotted_pairs=config.plotted_pairs,
         log=context.log.info,
     )
-    plots = report_plots(result)
+    result, champion = measured.evaluation, measured.evaluation.champion
+    plots = measured_plots(measured)
+    training_plot = folders[champion] / f"training_{champion}.png"
+    if training_plot.exists():  # what a fit recorded is not kept with its arrays
+        plots[training_plot.name] = training_plot.read_bytes()
     small = report_plots(result, dpi=THUMBNAIL_DPI)
-    hexbins: dict[str, bytes] = {}
-    for name, folder in fitted.items():
-        plots |= {path.name: path.read_bytes() for path in folder.glob("*.png")}
-        true, predicted = sample_test_pairs(
-            Candidate.load(folder).for_report,
-            projected,
-            matrix,
-            eval_rows=rows.test,
-            pairs=config.plotted_pairs,
-        )
-        title = f"{name}: R2 {result.test[name].test_test.r2:.3f}"
-        plots[f"cosines_{name}.png"] = cosine_hexbin(true, predicted, title=title)
-        hexbins[name] = cosine_hexbin(true, predicted, title=title, dpi=THUMBNAIL_DPI)
+    hexbins = {f"cosines_{name}.png": pairs_plot(measured, name, dpi=THUMBNAIL_DPI) for name in folders}
     version = version_of(
         choice=candidates.decoder,
-        # Not the version alone: the choice at the time of the fit may have left a candidate out.
-        candidates=[handle.version if handle.path else None for handle in handles.values()],
+        candidates={name: one.version for name, one in taken.items()},
+        not_fitted=fitted_decoders.not_fitted,
         config=config.model_dump(),
         labels=None if labels_file is None else labels_file.sha256,
+        anchors=None if cosine_matrix.files.anchors is None else cosine_matrix.files.anchors.version,
     )
     content = json.dumps(result.to_json(), indent=2).encode()
     folder = staging.area(cosine_matrix.fingerprint).save_folder(
         "evaluation", version, {EVALUATION_FILE: content} | plots
     )
-    champion = result.champion
+    scores, anchors = result.test[champion], result.anchors.get(champion)
+    low, high = scores.intervals.r2 if scores.intervals else (float("nan"), float("nan"))
+    context.instance.add_run_tags(
+        context.run.run_id, {"champion": champion, "r2": f"{scores.test_test.r2:.3f}"}
+    )
     return dg.MaterializeResult(
         value=StagedResult(path=str(folder), version=version, made_from=made_from),
         metadata={
             "champion": champion,
+            "chosen_because": result.chosen_because,
             "choice": candidates.decoder,
-            "test_r2": result.test[champion].test_test.r2,
-            "test_rmse": result.test[champion].test_test.rmse,
+            "test_r2": scores.test_test.r2,
+            "test_r2_interval_low": low,
+            "test_r2_interval_high": high,
+            "validation_r2": result.validation[champion].test_test.r2,
+            "test_rmse": scores.test_test.rmse,
+            **({"anchors": anchors.anchors, "anchors_r2": anchors.r2} if anchors else {}),
             "rule": result.rule,
             "scores": _table(result),
-            "report": thumbnails({name.removesuffix(".png"): image for name, image in small.items()}),
-            "scores_on_validation": dg.MetadataValue.md(markdown_table(result.validation)),
-            "true_against_predicted_cosine": thumbnails(hexbins),
+            "report": captioned(small),
+            "true_against_predicted_cosine": captioned(hexbins),
             "folder": dg.MetadataValue.path(str(folder)),
         },
         data_version=dg.DataVersion(version),
@@ -153,7 +154,7 @@ def open_evaluation(handle: StagedResult) -> Evaluation:
 
 
 def _table(evaluation: Evaluation) -> dg.TableMetadataValue:
-    columns, rows = scores_table(evaluation.reported, evaluation.decode_ms)
+    columns, rows = evaluation.table()
     return dg.MetadataValue.table(
         records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
         schema=dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in columns]),

@@ -1,4 +1,4 @@
-"""What assets tell each other, as JSON: where a result lies and what it is. And how to open it.
+"""What assets hand to each other, as JSON: where a result lies and what it is. And how to open it.
 
 Assets can be materialized one by one and days apart, so what a handle says may be of the past. Input files
 are opened only if they are still those that were checked, and results are used together only if they were
@@ -13,10 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from embup_core.cosine_matrix import CosineMatrix
 from embup_core.errors import InvalidDataError, SourceUnavailableError, TrainingError
-from embup_core.row_split import RowSplit, SplitBy
-from embup_core.sources import SourceFiles, load_projected, load_row_labels
+from embup_core.geometry.basis import Basis
+from embup_core.sources import (
+    Anchors,
+    SourceFiles,
+    load_anchors,
+    load_projected,
+    load_row_labels,
+    require_agreement,
+)
+from embup_core.sources.anchors import AnchorFiles
+from embup_core.sources.cosine_matrix import CosineMatrix
+from embup_core.training.split import RowSplit, SplitBy
 
 OWNERS = ["team:embup"]
 AGAIN = "Materialize projected_embeddings and everything after it."
@@ -47,8 +56,8 @@ class InputFile(Handle):
         return cls(path=str(path), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
-class RowLabels(InputFile):
-    """A file with one label a row, as it was when it was checked."""
+class HashedFile(InputFile):
+    """A file that is small enough to hash, as it was when it was checked."""
 
     sha256: str
 
@@ -58,6 +67,23 @@ class RowLabels(InputFile):
         return cls(**InputFile.now(path).model_dump(), sha256=_sha256(path))
 
 
+class AnchorHandles(Handle):
+    """The two files of a source's anchors."""
+
+    originals: HashedFile
+    rows: HashedFile
+
+    @property
+    def files(self) -> AnchorFiles:
+        """Their paths."""
+        return AnchorFiles(Path(self.originals.path), Path(self.rows.path))
+
+    @property
+    def version(self) -> str:
+        """Of both files' bytes."""
+        return f"{self.originals.sha256[:16]}-{self.rows.sha256[:16]}"
+
+
 class InputFiles(Handle):
     """The files of a source, on this machine."""
 
@@ -65,8 +91,9 @@ class InputFiles(Handle):
     projected_sha256: str
     cosines: InputFile
     source: str
-    groups: RowLabels | None = None
-    labels: RowLabels | None = None
+    groups: HashedFile | None = None
+    labels: HashedFile | None = None
+    anchors: AnchorHandles | None = None
 
     @classmethod
     def now(cls, files: SourceFiles) -> Self:
@@ -76,8 +103,13 @@ class InputFiles(Handle):
             projected_sha256=_sha256(files.projected),
             cosines=InputFile.now(files.cosines),
             source=files.name,
-            groups=None if files.groups is None else RowLabels.now(files.groups),
-            labels=None if files.labels is None else RowLabels.now(files.labels),
+            groups=None if files.groups is None else HashedFile.now(files.groups),
+            labels=None if files.labels is None else HashedFile.now(files.labels),
+            anchors=None
+            if files.anchors is None
+            else AnchorHandles(
+                originals=HashedFile.now(files.anchors.originals), rows=HashedFile.now(files.anchors.rows)
+            ),
         )
 
 
@@ -87,6 +119,7 @@ class MatrixHandle(Handle):
     files: InputFiles
     rows: int
     fingerprint: str
+    cosine_deviation: float
 
 
 class StagedResult(Handle):
@@ -97,21 +130,29 @@ class StagedResult(Handle):
     made_from: dict[str, str]
 
 
-class CandidateHandle(Handle):
-    """A staged candidate.
+class CoordinatesHandle(StagedResult):
+    """The staged coordinates, the originals' dimensions, which may be more than theirs, and the basis."""
 
-    `path` is None where the choice of decoders left it out, or where it cannot be fitted to these rows, for
-    the reason in `cannot_be_fitted`.
-    """
+    output_dims: int
+    basis_path: str
+    basis_note: str
 
-    path: str | None = None
-    cannot_be_fitted: str | None = None
+
+class CandidateHandle(StagedResult):
+    """A staged candidate."""
+
+
+class CandidatesHandle(Handle):
+    """The staged candidates of one run by decoder, and why decoders of its choice could not be fitted."""
+
+    candidates: dict[str, CandidateHandle]
+    not_fitted: dict[str, str]
     version: str
     made_from: dict[str, str]
 
 
 def open_projected(files: InputFiles, matrix: MatrixHandle) -> NDArray[np.float32]:
-    """The projected embeddings: float32, shape (N, 32).
+    """The projected embeddings: float32, shape (N, d).
 
     Raises
     ------
@@ -141,7 +182,7 @@ def open_matrix(handle: MatrixHandle) -> CosineMatrix:
     return CosineMatrix.open(Path(handle.files.cosines.path))
 
 
-def open_row_labels(file: RowLabels, matrix: MatrixHandle) -> NDArray[Any]:
+def open_row_labels(file: HashedFile, matrix: MatrixHandle) -> NDArray[Any]:
     """Groups or labels: integers or strings, shape (N,).
 
     Raises
@@ -157,6 +198,28 @@ def open_row_labels(file: RowLabels, matrix: MatrixHandle) -> NDArray[Any]:
     return load_row_labels(path, matrix.rows)
 
 
+def open_anchors(matrix: MatrixHandle, *, output_dims: int) -> Anchors | None:
+    """The source's anchors, held against its cosine matrix; None where it has none.
+
+    Raises
+    ------
+    InvalidDataError
+        A file changed since it was checked, the originals have other dimensions, or their cosines are not
+        those of the matrix.
+    SourceUnavailableError
+        A file is gone.
+    """
+    handles = matrix.files.anchors
+    if handles is None:
+        return None
+    for file in (handles.originals, handles.rows):
+        if _sha256(Path(file.path)) != file.sha256:
+            raise _changed(Path(file.path))
+    anchors = load_anchors(handles.files, matrix.rows, output_dims=output_dims)
+    require_agreement(anchors, open_matrix(matrix), handles.files)
+    return anchors
+
+
 def require_unchanged(file: InputFile) -> None:
     """Raise `InvalidDataError` unless a file has the size and the time that it had when it was checked."""
     path = Path(file.path)
@@ -164,7 +227,7 @@ def require_unchanged(file: InputFile) -> None:
         raise _changed(path)
 
 
-def require_one_lineage(matrix: MatrixHandle, **results: StagedResult | CandidateHandle) -> dict[str, str]:
+def require_one_lineage(matrix: MatrixHandle, **results: StagedResult | CandidatesHandle) -> dict[str, str]:
     """Version of each result and of all it was made from, by asset.
 
     Raises
@@ -206,6 +269,11 @@ def open_coordinates(handle: StagedResult) -> NDArray[np.float32]:
     return coordinates
 
 
+def open_basis(handle: CoordinatesHandle) -> Basis:
+    """The basis that the coordinates are in."""
+    return Basis.from_bytes(Path(handle.basis_path).read_bytes())
+
+
 def open_split(handle: StagedResult) -> RowSplit:
     """The row split."""
     with np.load(handle.path, allow_pickle=False) as parts:
@@ -214,11 +282,17 @@ def open_split(handle: StagedResult) -> RowSplit:
             validation=parts["validation"],
             test=parts["test"],
             by=SplitBy(str(parts["by"])),
+            seed=int(parts["seed"][0]),
         )
 
 
 class PublishedDecoder(Handle):
-    """A version in a registry."""
+    """A version in a registry.
+
+    `warning` is what to tell the user about its promotion.
+    """
 
     version: str
     registry: str
+    promoted: bool = True
+    warning: str | None = None

@@ -6,16 +6,19 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 
-from embup_core.errors import InvalidDataError
+from embup_core.errors import InputError, InvalidDataError
 from embup_core.sources import (
     DataProfile,
     SourceFiles,
+    load_anchors,
     load_projected,
     load_row_labels,
     validate_pair,
 )
-from pipelines.defs.assets.handles import OWNERS, InputFiles, MatrixHandle, require_unchanged
-from pipelines.defs.resources import Downloads, TrainingSource
+from embup_core.training.selection import wanted_candidates
+from pipelines.defs.assets.decoder_config import refuse_wrong_settings
+from pipelines.defs.assets.handles import OWNERS, InputFiles, MatrixHandle, open_anchors, require_unchanged
+from pipelines.defs.resources import CandidateChoice, Downloads, Originals, TrainingSource
 from pipelines.progress_lines import now_and_then
 
 GROUP = "inputs"
@@ -42,24 +45,40 @@ def _refused(asset: str, error: InvalidDataError) -> dg.AssetCheckResult:
             CHECK,
             asset="projected_embeddings",
             blocking=True,
-            description="(N, 32), float32 or float64, finite, rows of length 1 within 1e-3; "
-            "groups and labels, where given: one integer or string a row.",
+            description="(N, d), floats, finite, rows of length 1 within 1e-3; "
+            "groups and labels, where given: one integer or string per row; anchors: unit rows, and the row "
+            "number of each.",
         )
     ],
 )
 def projected_embeddings(
-    context: dg.AssetExecutionContext, source: TrainingSource, downloads: Downloads
+    context: dg.AssetExecutionContext,
+    source: TrainingSource,
+    downloads: Downloads,
+    candidates: CandidateChoice,
+    originals: Originals,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[InputFiles]]:
-    """The short vectors, (N, 32), and with them all files of the source: generated, found or fetched."""
+    """The projected embeddings, and with them all files of the source: generated, found or downloaded.
+
+    The choice of decoders and the settings of all that are fitted are checked here, before any work.
+    """
+    try:
+        refuse_wrong_settings(context.run.run_config, wanted_candidates(candidates.decoder))
+    except InputError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
     files = downloads.resolve(source.spec, context.log.info)
+    context.instance.add_run_tags(context.run.run_id, {"source": files.name})
     handle = InputFiles.now(files)
     try:
         rows = len(load_projected(files.projected))
-        told_apart = {
+        distinct = {
             name: len(np.unique(load_row_labels(path, rows)))
             for name, path in (("groups", files.groups), ("labels", files.labels))
             if path is not None
         }
+        if files.anchors is not None:
+            anchors = load_anchors(files.anchors, rows, output_dims=originals.output_dims)
+            distinct["anchors"] = len(anchors.rows)
     except InvalidDataError as error:
         yield _refused("projected_embeddings", error)
         raise
@@ -68,7 +87,7 @@ def projected_embeddings(
         metadata={
             "rows": rows,
             "source": files.name,
-            **told_apart,
+            **distinct,
             "file": dg.MetadataValue.path(str(files.projected)),
         },
         data_version=dg.DataVersion(_data_version(handle)),
@@ -85,12 +104,13 @@ def projected_embeddings(
             CHECK,
             asset="cosine_matrix",
             blocking=True,
-            description="Square, a row for each short vector, finite, within [-1, 1], diagonal 1, symmetric.",
+            description="Square, a row for each short vector, finite, within [-1, 1], diagonal 1 within "
+            "0.005, no entry far from its mirror image; anchors, where given, have the same cosines.",
         )
     ],
 )
 def cosine_matrix(
-    context: dg.AssetExecutionContext, projected_embeddings: InputFiles
+    context: dg.AssetExecutionContext, projected_embeddings: InputFiles, originals: Originals
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[MatrixHandle]]:
     """The cosines between the originals, (N, N), read once as a stream to check and fingerprint them."""
     files = SourceFiles(
@@ -102,11 +122,18 @@ def cosine_matrix(
         require_unchanged(projected_embeddings.projected)
         require_unchanged(projected_embeddings.cosines)
         profile = validate_pair(files, progress=now_and_then(context.log.info))
+        handle = MatrixHandle(
+            files=projected_embeddings,
+            rows=profile.rows,
+            fingerprint=profile.fingerprint,
+            cosine_deviation=profile.cosine_deviation,
+        )
+        open_anchors(handle, output_dims=originals.output_dims)
     except InvalidDataError as error:
         yield _refused("cosine_matrix", error)
         raise
     yield dg.MaterializeResult(
-        value=MatrixHandle(files=projected_embeddings, rows=profile.rows, fingerprint=profile.fingerprint),
+        value=handle,
         metadata={**_facts(profile), "file": dg.MetadataValue.path(str(files.cosines))},
         data_version=dg.DataVersion(profile.fingerprint),
         check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True, metadata=_facts(profile))],
@@ -114,8 +141,10 @@ def cosine_matrix(
 
 
 def _data_version(handle: InputFiles) -> str:
-    """Of the short vectors alone, and of groups and labels where there are any."""
+    """Of the short vectors alone, and of groups, labels and anchors where there are any."""
     optional = [file.sha256[:16] for file in (handle.groups, handle.labels) if file is not None]
+    if handle.anchors is not None:
+        optional.append(handle.anchors.version)
     return "-".join([handle.projected_sha256, *optional])
 
 

@@ -1,6 +1,5 @@
-"""What leaves the graph: the published decoder, and the running service that takes it up."""
+"""What leaves the graph: the published decoder, and the running service that loads it."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,38 @@ from embup_client import (
     UnavailableError,
     UnexpectedAnswerError,
 )
-from embup_core.artifact import Provenance
-from embup_core.decoders import DECODERS
-from embup_core.golden import golden_inputs
-from embup_core.training_inputs import TrainingInputs
+from embup_core.training.publication import publish_champion, refit
+from embup_core.training.sample import Sample
 from pipelines.defs.assets.evaluation import open_evaluation
 from pipelines.defs.assets.handles import (
     OWNERS,
+    CoordinatesHandle,
     InputFiles,
     MatrixHandle,
     PublishedDecoder,
     StagedResult,
+    open_anchors,
+    open_basis,
     open_coordinates,
+    open_matrix,
     open_projected,
     open_split,
     require_one_lineage,
 )
-from pipelines.defs.resources import DecoderRegistry, StagingRoot, UpsamplerService
+from pipelines.defs.assets.transform import open_transform
+from pipelines.defs.resources import (
+    DataFolder,
+    DecoderRegistry,
+    PromotionChoice,
+    StagingRoot,
+    UpsamplerService,
+)
+from pipelines.progress_lines import now_and_then
 from pipelines.staging import remove_old_data_sets
 
 GROUP = "publication"
 SERVICE_TOLERANCE = 1e-6
+LATER = "A service on this registry loads the decoder by itself, at its start or within seconds."
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, kinds={"safetensors"})
@@ -45,59 +55,85 @@ def decoder_artifact(
     context: dg.AssetExecutionContext,
     projected_embeddings: InputFiles,
     cosine_matrix: MatrixHandle,
-    coordinates: StagedResult,
+    coordinates: CoordinatesHandle,
+    transform: StagedResult,
     row_split: StagedResult,
     evaluation: StagedResult,
     registry: DecoderRegistry,
+    promotion: PromotionChoice,
+    data_folder: DataFolder,
     staging: StagingRoot,
 ) -> dg.MaterializeResult[PublishedDecoder]:
-    """The champion, fitted on all rows and published: an immutable, versioned folder with its provenance."""
-    require_one_lineage(cosine_matrix, coordinates=coordinates, row_split=row_split, evaluation=evaluation)
-    scores = open_evaluation(evaluation)
-    champion = scores.champion
-    projected = open_projected(projected_embeddings, cosine_matrix)
-    context.log.info("fitting %s on all %d rows", champion, len(projected))
-    decoder = DECODERS[champion](**scores.settings[champion]).fit(projected, open_coordinates(coordinates))
-    rows = open_split(row_split)
-    folder = Path(evaluation.path)
-    published = registry.open().publish(
-        decoder,
-        golden=golden_inputs(projected),
-        provenance=Provenance(
-            source=projected_embeddings.source,
-            fingerprint=cosine_matrix.fingerprint,
-            rows=len(projected),
-            split={
-                "version": row_split.version,
-                "train": len(rows.train),
-                "validation": len(rows.validation),
-                "test": len(rows.test),
-            },
-            metrics=scores.test[champion].to_json(),
-            evaluation=scores.to_json(),
-            git_commit=git_commit(),
-            training_inputs=TrainingInputs.of(projected, scores.confidence),
-        ),
-        plots={path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))},
+    """The champion, fitted on all rows and published: an immutable, versioned folder with its provenance.
+
+    It goes into service unless the version there was trained on other data or is better; the resource
+    `promotion` overrules that.
+    """
+    require_one_lineage(
+        cosine_matrix,
+        coordinates=coordinates,
+        transform=transform,
+        row_split=row_split,
+        evaluation=evaluation,
     )
+    scores = open_evaluation(evaluation)
+    sample = Sample(
+        open_projected(projected_embeddings, cosine_matrix),
+        open_coordinates(coordinates),
+        open_matrix(cosine_matrix),
+        open_split(row_split),
+        coordinates.output_dims,
+        open_basis(coordinates),
+        transform=open_transform(transform),
+        anchors=open_anchors(cosine_matrix, output_dims=coordinates.output_dims),
+    )
+    progress = now_and_then(context.log.info)
+    context.log.info("fitting %s on all %d rows", scores.champion, len(sample.rows.all_rows))
+    decoder = refit(scores, sample, on_steps=lambda done, steps: progress("steps", done, steps))
+    published = publish_champion(
+        registry.open(),
+        decoder,
+        sample,
+        scores,
+        source=projected_embeddings.source,
+        fingerprint=cosine_matrix.fingerprint,
+        plots={path.name: path.read_bytes() for path in sorted(Path(evaluation.path).glob("*.png"))},
+        promote=promotion.promote,
+    )
+    promoted = published.promotion.promoted
+    data_folder.remember(
+        projected_embeddings.source, fingerprint=cosine_matrix.fingerprint, promoted=promoted
+    )
+    if published.warning:
+        context.log.warning("%s", published.warning)
     removed = remove_old_data_sets(Path(staging.root))
     if removed:
         context.log.info("removed the intermediate results of %d older data sets", len(removed))
-    manifest = published.manifest
+    info = published.info
     return dg.MaterializeResult(
-        value=PublishedDecoder(version=published.version, registry=str(registry.open().root)),
+        value=PublishedDecoder(
+            version=info.version,
+            registry=str(registry.open().root),
+            promoted=promoted,
+            warning=published.warning,
+        ),
         metadata={
-            "version": published.version,
-            "decoder": champion,
-            "rows": len(projected),
-            "size_bytes": sum(int(file["bytes"]) for file in manifest["files"].values()),
-            "folder": dg.MetadataValue.path(str(published.folder)),
-            "model_card": dg.MetadataValue.md(
-                (published.folder / "MODEL_CARD.md").read_text().partition("![")[0]
-            ),
-            "git_commit": manifest["git_commit"] or "none",
+            "version": info.version,
+            "decoder": scores.champion,
+            "chosen_because": scores.chosen_because,
+            "in_service": promoted,
+            "basis": coordinates.basis_note,
+            **({"warning": published.warning} if published.warning else {}),
+            "previous_version": str(published.previous or "none"),
+            "source": projected_embeddings.source,
+            "rows": len(sample.projected),
+            "left_out_rows": len(sample.left_out),
+            "size_bytes": sum(int(file["bytes"]) for file in info.manifest["files"].values()),
+            "folder": dg.MetadataValue.path(str(info.folder)),
+            "model_card": dg.MetadataValue.md((info.folder / "MODEL_CARD.md").read_text().partition("![")[0]),
+            "git_commit": info.manifest["git_commit"] or "none",
         },
-        data_version=dg.DataVersion(str(manifest["content_hash"])),
+        data_version=dg.DataVersion(str(info.manifest["content_hash"])),
     )
 
 
@@ -108,13 +144,21 @@ def upsampler_service(
     registry: DecoderRegistry,
     service: UpsamplerService,
 ) -> dg.MaterializeResult[None]:
-    """The running service: told to take up the new decoder, then asked for its golden outputs.
+    """The running service: asked to load the new decoder, then for its golden outputs.
 
-    None may be running, or one on another registry; then this says so and changes nothing.
+    Where no service is named or none answers, or the decoder was not promoted, nothing is changed.
     """
     version = decoder_artifact.version
     manifest = registry.open().info(version).manifest
-    state = _take_up(service, version, manifest["golden"])
+    if not decoder_artifact.promoted:
+        state: dict[str, bool | float | str] = {
+            "running": False,
+            "state": f"{version} was not put into service, so no service was asked to load it.",
+        }
+    elif not service.url:
+        state = {"running": False, "state": f"No service was named (EMBUP_SERVICE_URL). {LATER}"}
+    else:
+        state = _take_up(service, version, manifest["golden"])
     context.log.info("%s", state["state"])
     return dg.MaterializeResult(
         value=None,
@@ -127,24 +171,23 @@ def _take_up(
     service: UpsamplerService, version: str, golden: dict[str, Any]
 ) -> dict[str, bool | float | str]:
     """Reload and probe; returns what happened as metadata with a sentence under ``state``."""
-    later = "A service on this registry takes up the decoder by itself: when it starts, or within seconds."
     try:
         serves = service.reload().model_version
     except InvalidArgumentError as error:
-        return {"running": False, "state": f"No service can be asked. {error} {later}"}
+        return {"running": False, "state": f"No service can be asked. {error} {LATER}"}
     except ConnectionFailedError:
-        return {"running": False, "state": f"No service is running at {service.url}. {later}"}
+        return {"running": False, "state": f"No service is running at {service.url}. {LATER}"}
     except UnexpectedAnswerError:
-        return {"running": False, "state": f"What runs at {service.url} is not this service. {later}"}
+        return {"running": False, "state": f"What runs at {service.url} is not this service. {LATER}"}
     except (UnauthorizedError, ForbiddenError) as error:
         return {
             "running": False,
             "state": f"The service at {service.url} refused to reload: {error.status} {error.detail} "
-            f"Set EMBUP_API_KEY to one with the scope admin. {later}",
+            f"Set EMBUP_API_KEY to one with the scope admin. {LATER}",
         }
     except EmbupServiceError as error:
         answer = f"{error.status} {str(error).rstrip('.')}"
-        return {"running": False, "state": f"What runs at {service.url} refused to reload: {answer}. {later}"}
+        return {"running": False, "state": f"What runs at {service.url} refused to reload: {answer}. {LATER}"}
     if serves != version:
         return {
             "running": False,
@@ -157,7 +200,7 @@ def _take_up(
         return {
             "running": False,
             "state": f"The service at {service.url} took up {version}, and did not answer its golden inputs "
-            f"({error.detail}). {later}",
+            f"({error.detail}). {LATER}",
         }
     difference = float(np.abs(answered - np.array(golden["outputs"], np.float32)).max())
     facts: dict[str, bool | float | str] = {
@@ -174,19 +217,3 @@ def _take_up(
     return facts | {
         "state": f"The service at {service.url} serves {version} and reproduces its golden outputs."
     }
-
-
-def git_commit() -> str | None:
-    """The commit of the code, None outside a checkout or without git."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607  git is where the PATH says
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

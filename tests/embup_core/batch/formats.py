@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embup_core.batch import check_request as check_request_of
 from embup_core.text import row_bytes
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 Rows = npt.NDArray[Any]
 
 INPUT_DIMS = 32
+OUTPUT_DIMS = 1536
+check_request = partial(check_request_of, input_dims=INPUT_DIMS, output_dims=OUTPUT_DIMS)
 ROW_GROUP_ROWS = 100
 
 

@@ -25,7 +25,7 @@ def run_with(spec: BatchSpec, upsampler: Any, limit: float | None, **options: An
     return run
 
 
-@pytest.mark.parametrize("helpers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
     ("limit", "bad"),
     [
@@ -42,16 +42,16 @@ def run_with(spec: BatchSpec, upsampler: Any, limit: float | None, **options: An
     ],
 )
 def test_as_many_bad_rows_as_allowed_are_answered(
-    write_rows: WriteRows, random_map: RandomMapUpsampler, limit: float, bad: int, helpers: int
+    write_rows: WriteRows, random_map: RandomMapUpsampler, limit: float, bad: int, workers: int
 ) -> None:
     """As a product of floats, 0.29 of 100 rows would be fewer than 29."""
     spec = write_rows(100, dict.fromkeys(range(1, bad + 1), "x"), on_bad_row="nan")
-    run = run_with(spec, random_map, limit, chunk_rows=16, helpers=helpers)
+    run = run_with(spec, random_map, limit, chunk_rows=16, workers=workers)
     assert (run.rows, run.failed_rows) == (100, bad)
     assert spec.output_path.exists()
 
 
-@pytest.mark.parametrize("helpers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
     ("limit", "bad", "shown"),
     [
@@ -64,12 +64,12 @@ def test_as_many_bad_rows_as_allowed_are_answered(
     ],
 )
 def test_one_more_fails_the_batch_and_says_which_was_the_first(
-    write_rows: WriteRows, random_map: RandomMapUpsampler, limit: float, bad: int, shown: str, helpers: int
+    write_rows: WriteRows, random_map: RandomMapUpsampler, limit: float, bad: int, shown: str, workers: int
 ) -> None:
     lines = range(101 - bad, 101)
     spec = write_rows(100, dict.fromkeys(lines, "0.5,x"), on_bad_row="nan")
     with pytest.raises(BadRowError) as caught:
-        run_with(spec, random_map, limit, chunk_rows=16, helpers=helpers)
+        run_with(spec, random_map, limit, chunk_rows=16, workers=workers)
     error = caught.value
     assert (error.line, error.raw, error.code) == (lines[0], "0.5,x", "too_many_bad_rows")
     assert f"in.txt, line {lines[0]}: expected 32 numbers, found 2; this is the first of" in error.message
@@ -85,12 +85,12 @@ def test_without_a_limit_all_rows_but_one_may_be_bad(
     assert run_with(spec, random_map, None).failed_rows == 99
 
 
-@pytest.mark.parametrize("helpers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_count_that_is_passed_ends_the_batch_at_once(
-    write_rows: WriteRows, random_map: RandomMapUpsampler, helpers: int
+    write_rows: WriteRows, random_map: RandomMapUpsampler, workers: int
 ) -> None:
     spec = write_rows(2_000, dict.fromkeys((1, 20, 33), "x"), on_bad_row="nan")
-    run = BatchRun(replace(spec, max_bad_rows=2), random_map, chunk_rows=16, helpers=helpers)
+    run = BatchRun(replace(spec, max_bad_rows=2), random_map, chunk_rows=16, workers=workers)
     with pytest.raises(BadRowError, match="first of 3 bad rows among 48, more"):
         run_to_completion(run)
     assert run.rows == 48
@@ -156,7 +156,7 @@ def test_the_limit_holds_over_a_resumed_batch(tmp_path: Path, random_map: Random
         while run.failed_rows < 2:
             assert run.step()
         checkpoint = run.sync()
-    with pytest.raises(BadRowError, match=r"line 4: all values are zero.*first of 3 bad rows among 96"):
+    with pytest.raises(BadRowError, match=r"row 4: all values are zero.*first of 3 bad rows among 96"):
         run_to_completion(BatchRun(spec, random_map, checkpoint=checkpoint))
 
 

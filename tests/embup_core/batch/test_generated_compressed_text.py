@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embup_core.batch import compressed_text
-from embup_core.batch.compressed_text import CompressedText
+from embup_core.batch.inputs import compressed_text
+from embup_core.batch.inputs.compressed_text import CompressedText
 from embup_core.text.reader import LineReader
 from tests.embup_core.text.row_oracle import lines_of, raw_of, read_line
 

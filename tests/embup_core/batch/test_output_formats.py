@@ -26,14 +26,13 @@ from embup_core.batch import (
     BatchRun,
     BatchSpec,
     Checkpoint,
-    check_request,
-    discard_part_files,
     finish_publication,
-    parquet_output,
+    remove_part_files,
     run_to_completion,
 )
+from embup_core.batch.outputs import parquet as parquet_output
 from embup_core.errors import BadRowError, JobConflictError, OutputError
-from tests.embup_core.batch.formats import read_output
+from tests.embup_core.batch.formats import check_request, read_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,13 +77,13 @@ def check_published(spec: BatchSpec, expected: bytes) -> None:
     assert {path.name for path in spec.output_path.parent.iterdir()} == names
 
 
-@pytest.mark.parametrize("helpers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_row_i_answers_row_i_in_every_format(
-    spec_of: Callable[..., BatchSpec], random_map: RandomMapUpsampler, ending: str, helpers: int
+    spec_of: Callable[..., BatchSpec], random_map: RandomMapUpsampler, ending: str, workers: int
 ) -> None:
     spec = spec_of(ending)
-    run = BatchRun(spec, random_map, chunk_rows=64, helpers=helpers)
+    run = BatchRun(spec, random_map, chunk_rows=64, workers=workers)
     run_to_completion(run)
     found = read_output(spec.output_path, DIMS)
     assert found.shape == (257, DIMS)
@@ -132,18 +131,18 @@ def test_numpy_maps_the_npy_file(write_rows: WriteRows, random_map: RandomMapUps
     assert spec.output_path.stat().st_size == 128 + count * DIMS * 4
 
 
-@pytest.mark.parametrize("helpers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_every_format_is_byte_identical_from_any_checkpoint(
-    spec_of: Callable[..., BatchSpec], random_map: RandomMapUpsampler, ending: str, helpers: int
+    spec_of: Callable[..., BatchSpec], random_map: RandomMapUpsampler, ending: str, workers: int
 ) -> None:
     """Checkpoints among the rows, in the middle of a conversion, and at its end."""
     spec = spec_of(ending)
     expected = whole(spec, random_map)
     states = set()
-    for steps_before in (1, 12) if helpers else range(11):
+    for steps_before in (1, 12) if workers else range(11):
         for steps_lost in (0, 2):
-            run = BatchRun(spec, random_map, chunk_rows=64, helpers=helpers)
+            run = BatchRun(spec, random_map, chunk_rows=64, workers=workers)
             for _ in range(steps_before):
                 run.step()
             checkpoint = run.sync()
@@ -153,12 +152,12 @@ def test_every_format_is_byte_identical_from_any_checkpoint(
             states.add((checkpoint.rows == 257, checkpoint.complete))
             assert not spec.output_path.exists()
             checkpoint = Checkpoint.from_json(json.loads(json.dumps(checkpoint.to_json())))
-            run_to_completion(BatchRun(spec, random_map, checkpoint=checkpoint, helpers=helpers))
+            run_to_completion(BatchRun(spec, random_map, checkpoint=checkpoint, workers=workers))
             check_published(spec, expected)
             spec.output_path.unlink()
             spec.errors_path.unlink()
     wanted = {(False, False), (True, True)} | ({(True, False)} if ending == ".parquet" else set())
-    assert states == wanted or helpers
+    assert states == wanted or workers
 
 
 def to_the_last_step(run: BatchRun) -> None:
@@ -297,7 +296,7 @@ def test_abandoning_leaves_nothing_of_a_conversion(
         run = BatchRun(spec, random_map, checkpoint=checkpoint)
     while ended == "converted" and run.step():
         pass
-    run.abandon()
+    run.abort()
     assert [path.name for path in spec.output_path.parent.iterdir()] == ["in.txt"]
 
 
@@ -309,12 +308,12 @@ def test_parts_of_a_conversion_can_be_discarded(
     spec = spec_of(".parquet")
     run, checkpoint = converting(spec, random_map)
     with pytest.raises(JobConflictError):
-        discard_part_files(spec)
+        remove_part_files(spec)
     run.close()
     if complete:
         checkpoint = finished(spec, random_map)
-    discard_part_files(spec, checkpoint if with_checkpoint else None)
-    discard_part_files(spec, checkpoint if with_checkpoint else None)
+    remove_part_files(spec, checkpoint if with_checkpoint else None)
+    remove_part_files(spec, checkpoint if with_checkpoint else None)
     assert [path.name for path in spec.output_path.parent.iterdir()] == ["in.txt"]
 
 
@@ -326,7 +325,7 @@ def test_with_a_checkpoint_the_conversion_of_another_run_is_left_alone(
     for path in (spec.part_path, spec.converting_path):
         path.rename(path.with_name(f"{path.name}.elsewhere"))
         path.write_text("of another run")
-    discard_part_files(spec, checkpoint)
+    remove_part_files(spec, checkpoint)
     assert spec.part_path.read_text() == spec.converting_path.read_text() == "of another run"
 
 
@@ -336,7 +335,7 @@ def test_a_file_of_a_user_beside_a_text_output_is_left_alone(
     spec = spec_of(".txt")
     spec.converting_path.write_text("mine")
     run_to_completion(BatchRun(spec, random_map))
-    discard_part_files(spec)
+    remove_part_files(spec)
     assert spec.converting_path.read_text() == "mine"
 
 
@@ -408,7 +407,8 @@ def test_a_disk_must_have_room_for_the_rows_twice(write_rows: WriteRows, tmp_pat
 CHILD = """
 import json, runpy, sys, time
 from pathlib import Path
-from embup_core.batch import BatchRun, BatchSpec, Checkpoint, parquet_output, run_to_completion
+from embup_core.batch import BatchRun, BatchSpec, Checkpoint, run_to_completion
+from embup_core.batch.outputs import parquet as parquet_output
 conftest, folder, pause_s = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 parquet_output.ROW_GROUP_ROWS = 16
 upsampler = runpy.run_path(conftest)["RandomMapUpsampler"]()

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from embup_core.batch import publication
-from embup_core.batch.folder import open_freely
-from embup_core.batch.publication import move_into_place
+from embup_core.batch.outputs import publication
+from embup_core.batch.outputs.publication import move_into_place
 from embup_core.errors import OutputError
+from embup_core.files.held_folder import open_freely
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from embup_core.batch.folder import FolderEntry
+    from embup_core.files.held_folder import FolderEntry
 
 
 @pytest.fixture(params=["renameat2", "link"])

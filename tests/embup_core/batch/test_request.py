@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from embup_core.batch import BatchRun, BatchSpec, check_request, run_to_completion
+from embup_core.batch import BatchRun, BatchSpec, run_to_completion
 from embup_core.errors import BadRowError, InputFileError, OutputError
+from tests.embup_core.batch.formats import check_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from embup_core.batch import BatchRun, Checkpoint, discard_part_files, finish_publication, run_to_completion
+from embup_core.batch import BatchRun, Checkpoint, finish_publication, remove_part_files, run_to_completion
 from embup_core.errors import JobConflictError, OutputError
 
 if TYPE_CHECKING:
@@ -40,24 +40,24 @@ def published_files(spec: BatchSpec) -> tuple[bytes, bytes]:
 
 def steps(run: BatchRun, count: int) -> None:
     for _ in range(count):
-        run.step()  # with helpers, a step may bring any number of answers
+        run.step()  # with workers, a step may bring any number of answers
 
 
-@pytest.mark.parametrize("helpers", [0, 1, 3])
+@pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.parametrize("steps_before", [0, 1, 3])
 @pytest.mark.parametrize("steps_lost", [0, 1])
 def test_the_resumed_output_is_byte_identical(
-    write_rows: WriteRows, random_map: RandomMapUpsampler, steps_before: int, steps_lost: int, helpers: int
+    write_rows: WriteRows, random_map: RandomMapUpsampler, steps_before: int, steps_lost: int, workers: int
 ) -> None:
     """1025 rows: the last chunk has one row, whichever run and whichever process reaches it."""
     spec = write_rows(1025, BAD_ROWS, on_bad_row="nan")
     expected = whole_files(spec, random_map, chunk_rows=64)
-    run = BatchRun(spec, random_map, chunk_rows=64, helpers=helpers)
+    run = BatchRun(spec, random_map, chunk_rows=64, workers=workers)
     steps(run, steps_before)
     checkpoint = run.sync()
     steps(run, steps_lost)
     run.close()
-    resumed = BatchRun(spec, random_map, checkpoint=checkpoint, chunk_rows=5, helpers=helpers)
+    resumed = BatchRun(spec, random_map, checkpoint=checkpoint, chunk_rows=5, workers=workers)
     assert (resumed.rows, resumed.bytes_done) == (checkpoint.rows, checkpoint.input_offset)
     run_to_completion(resumed)
     assert published_files(spec) == expected
@@ -193,7 +193,7 @@ def test_a_part_file_that_lost_rows_is_noticed(
 
 def test_another_model_cannot_go_on(finished: Any, random_map: RandomMapUpsampler) -> None:
     spec, checkpoint, _ = finished
-    with pytest.raises(JobConflictError, match="begun with model 20260101-000000-00000000, not another"):
+    with pytest.raises(JobConflictError, match="started with model 20260101-000000-00000000, not another"):
         BatchRun(spec, as_version(random_map, "another"), checkpoint=checkpoint)
 
 
@@ -207,9 +207,9 @@ def test_parts_that_nobody_goes_on_with_can_be_discarded(
 ) -> None:
     spec, checkpoint, _ = finished
     with BatchRun(spec, random_map, checkpoint=checkpoint), pytest.raises(JobConflictError):
-        discard_part_files(spec)
-    discard_part_files(spec)
-    discard_part_files(spec)
+        remove_part_files(spec)
+    remove_part_files(spec)
+    remove_part_files(spec)
     assert not spec.part_path.exists()
     assert not spec.errors_part_path.exists()
 
@@ -278,7 +278,7 @@ def test_with_a_checkpoint_only_the_files_it_speaks_of_are_discarded(finished: A
     spec, checkpoint, _ = finished
     spec.part_path.rename(spec.part_path.with_name("elsewhere"))
     spec.part_path.write_text("of another run")
-    discard_part_files(spec, checkpoint)
+    remove_part_files(spec, checkpoint)
     assert spec.part_path.read_text() == "of another run"
     assert not spec.errors_part_path.exists()
 
@@ -297,7 +297,7 @@ def test_abandoning_tries_both_parts_and_lets_go_of_all(
 
     monkeypatch.setattr(os, "unlink", refusing)
     with pytest.raises(OutputError, match=r"errors\.jsonl\.part cannot be written: Read-only"):
-        run.abandon()
+        run.abort()
     assert not spec.part_path.exists()
     assert spec.errors_part_path.exists()
     monkeypatch.undo()

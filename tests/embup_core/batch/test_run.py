@@ -219,7 +219,7 @@ def test_an_output_that_appears_meanwhile_is_not_replaced(
     with pytest.raises(OutputError, match=r"out\.txt exists"):
         run.publish()
     assert spec.output_path.read_text() == "somebody else's"
-    run.abandon()
+    run.abort()
     assert folder_names(spec) == {"in.txt", "out.txt"}
 
 
@@ -245,7 +245,7 @@ def test_publishing_again_is_harmless(write_rows: WriteRows, random_map: RandomM
     content = spec.output_path.read_bytes()
     run.publish()
     run.close()
-    run.abandon()
+    run.abort()
     assert spec.output_path.read_bytes() == content
 
 
@@ -256,7 +256,7 @@ def test_two_live_runs_cannot_share_an_output(write_rows: WriteRows, random_map:
         with pytest.raises(JobConflictError, match="another batch is writing"):
             BatchRun(spec, random_map)
         assert run.sync().output_bytes == spec.part_path.stat().st_size > 0
-    BatchRun(spec, random_map).abandon()
+    BatchRun(spec, random_map).abort()
 
 
 def test_a_checkpoint_is_plain_json(write_rows: WriteRows, random_map: RandomMapUpsampler) -> None:

@@ -1,6 +1,6 @@
-"""What every decoder promises, and what each of them is for.
+"""What every decoder guarantees, and what each of them is for.
 
-The promises are asked of all that `DECODERS` names; a new one needs no line here.
+The guarantees are tested on all of `DECODERS`; a new one needs no line here.
 """
 
 import contextlib
@@ -14,26 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embup_core.artifact import decoder_bytes
-from embup_core.decoders import DECODERS, Decoder, decoder_in
+from embup_core.artifacts.artifact import decoder_bytes
+from embup_core.decoders import DECODERS, Decoder, register
 from embup_core.decoders.base import Shape
-from embup_core.decoders.completed_regression import CompletedRegression
-from embup_core.decoders.kernel_ridge import KernelRidgeDecoder
-from embup_core.decoders.kriging import KrigingDecoder
-from embup_core.decoders.mlp import MlpDecoder
-from embup_core.decoders.mlp_coordinates import MlpCoordinatesDecoder
-from embup_core.decoders.nearest_neighbours import NearestNeighboursDecoder
-from embup_core.decoders.quadratic_residual import quadratic_features
-from embup_core.errors import TrainingError
+from embup_core.decoders.baselines.kernel_ridge import KernelRidge
+from embup_core.decoders.baselines.mlp import Mlp
+from embup_core.decoders.baselines.mlp_coordinates import MlpCoordinates
+from embup_core.decoders.baselines.nearest_neighbours import NearestNeighbours
+from embup_core.decoders.baselines.quadratic_residual import quadratic_features
+from embup_core.decoders.kriging.kriging import Kriging
+from embup_core.decoders.parts.complemented_regression import ComplementedRegression
+from embup_core.errors import InputError, TrainingError
+from tests.embup_core.decoders.quick import quick
 
-QUICK = {"epochs": 2, "steps": 4, "teacher_epochs": 2, "examples": 1000}
-COMPLETED = sorted(name for name, decoder in DECODERS.items() if issubclass(decoder, CompletedRegression))
-
-
-def quick(name: str) -> Decoder:
-    """One of its kind, with so few steps that a fit takes no second."""
-    settings = inspect.signature(DECODERS[name]).parameters
-    return DECODERS[name](**{key: value for key, value in QUICK.items() if key in settings})
+COMPLETED = sorted(name for name, decoder in DECODERS.items() if issubclass(decoder, ComplementedRegression))
 
 
 @pytest.fixture(scope="module")
@@ -97,16 +91,17 @@ def test_misshapen_or_missing_arrays_are_refused(fitted: Decoder) -> None:
             )
 
 
-def test_a_fit_of_many_steps_tells_and_notes_each(
+def test_a_fit_of_many_steps_reports_and_records_each(
     fitted: Decoder, sample_projected: np.ndarray, sample_coordinates: np.ndarray
 ) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     decoder = type(fitted)(**fitted.settings())
-    decoder.on_step = lambda done, total: told.append((done, total))
+    decoder.on_progress = lambda done, total: reported.append((done, total))
     decoder.fit(sample_projected[:500], sample_coordinates[:500])
-    assert told == [(step, len(told)) for step in range(1, len(told) + 1)]
-    assert decoder.history_ == fitted.history_  # a second fit begins anew
-    assert {len(values) for values in decoder.history_.values()} <= {len(told)}
+    assert reported == [(step, len(reported)) for step in range(1, len(reported) + 1)]
+    assert decoder.history_ == fitted.history_  # a second fit starts anew
+    counted = {sum(map(len, fits.values())) for fits in decoder.history_.values()}
+    assert counted <= {len(reported)}
 
 
 def test_decoding_needs_neither_torch_nor_scikit_learn(
@@ -119,16 +114,16 @@ def test_decoding_needs_neither_torch_nor_scikit_learn(
     script = """
 import json, pathlib, sys
 import numpy as np
-from embup_core.artifact import decoder_from_bytes
+from embup_core.artifacts.artifact import decoder_from_bytes
 for path in pathlib.Path().glob("*.json"):
     data = path.with_suffix(".safetensors").read_bytes()
     decoder_from_bytes(path.stem, json.loads(path.read_text()), data).predict(np.load("z.npy"))
     print(path.stem, sorted({"torch", "sklearn"} & set(sys.modules)))
 """
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
     ).stdout
-    assert sorted(told.splitlines()) == sorted(f"{name} []" for name in DECODERS)
+    assert sorted(printed.splitlines()) == sorted(f"{name} []" for name in DECODERS)
 
 
 def errors_between(
@@ -142,7 +137,7 @@ def errors_between(
 
 
 @pytest.mark.parametrize("name", [*COMPLETED, "kriging", "metric_kriging"])
-def test_the_residual_leaves_cosines_without_bias(
+def test_the_complement_leaves_cosines_without_bias(
     name: str, all_fitted: dict[str, Decoder], sample_projected: np.ndarray, sample_coordinates: np.ndarray
 ) -> None:
     error, _ = errors_between(all_fitted[name], sample_projected, sample_coordinates)
@@ -159,7 +154,7 @@ def test_normalising_a_regression_raises_cosines(
 @pytest.mark.parametrize(
     "name", ["quadratic_residual", "nearest_neighbours", "kernel_ridge", "kriging", "metric_kriging"]
 )
-def test_what_is_not_linear_beats_what_is(
+def test_non_linear_decoders_beat_the_linear_one(
     name: str, all_fitted: dict[str, Decoder], sample_projected: np.ndarray, sample_coordinates: np.ndarray
 ) -> None:
     error, true = errors_between(all_fitted[name], sample_projected, sample_coordinates)
@@ -183,101 +178,108 @@ def test_far_from_the_training_rows_confidence_falls(
 def test_kriging_goes_through_its_training_rows(
     sample_projected: np.ndarray, sample_coordinates: np.ndarray
 ) -> None:
-    decoder = KrigingDecoder(nugget=1e-4, mean_dims=600).fit(sample_projected, sample_coordinates)
+    decoder = Kriging(nugget=1e-4, mean_dims=600).fit(sample_projected, sample_coordinates)
     rows, confidence = decoder.predict_with_confidence(sample_projected)
     assert confidence.min() > 0.98
     cosines = sample_coordinates @ sample_coordinates.T
     assert np.abs(rows @ rows.T - cosines).max() < 0.02
 
 
-@pytest.mark.parametrize("kind", [KrigingDecoder, NearestNeighboursDecoder])
+@pytest.mark.parametrize("kind", [Kriging, NearestNeighbours])
 def test_as_many_rows_are_needed_as_neighbours(
     kind: Any, sample_projected: np.ndarray, sample_coordinates: np.ndarray
 ) -> None:
-    with pytest.raises(TrainingError, match="16 neighbours, found 15 rows"):
+    with pytest.raises(TrainingError, match="needs 16 neighbours, found 15"):
         kind(neighbours=16).fit(sample_projected[:15], sample_coordinates[:15])
     fitted = kind(neighbours=15).fit(sample_projected[:15], sample_coordinates[:15])
     with pytest.raises(ValueError, match="at least 16 rows, found 15"):
         kind.from_arrays({**fitted.settings(), "neighbours": 16}, fitted.arrays())
 
 
-class Kept(CompletedRegression):
-    """Keeps what a regression is fitted on."""
+class Recorder(ComplementedRegression):
+    """Records what a regression is fitted on and evaluated at."""
 
     def __init__(self) -> None:
-        super().__init__(mean_dims=64, residual_length_scale=1.0, seed=0)
+        super().__init__(mean_dims=64, complement_length_scale=1.0, seed=0)
 
     def fit_mean(self, points: np.ndarray, targets: np.ndarray) -> None:
         self.points, self.targets = points, targets
 
     def mean(self, points: np.ndarray) -> np.ndarray:
-        self.asked = points
+        self.evaluated_at = points
         return np.zeros((len(points), 64), np.float32)
 
 
 @pytest.fixture(scope="module")
-def kept(sample_projected: np.ndarray, sample_coordinates: np.ndarray) -> Kept:
-    return Kept().fit(sample_projected[:500], sample_coordinates[:500])
+def recorder(sample_projected: np.ndarray, sample_coordinates: np.ndarray) -> Recorder:
+    return Recorder().fit(sample_projected[:500], sample_coordinates[:500])
 
 
-def test_no_regression_is_asked_beyond_the_training_rows(kept: Kept) -> None:
-    scale, centre = kept.standardisation_.scale, kept.standardisation_.centre
-    reach = np.linalg.norm(kept.points, axis=1).max()
+def test_no_regression_is_evaluated_beyond_the_training_rows(recorder: Recorder) -> None:
+    scale, centre = recorder.standardisation_.scale, recorder.standardisation_.centre
+    radius = np.linalg.norm(recorder.points, axis=1).max()
     direction = np.eye(1, 32, dtype=np.float32)
-    for distance, asked_at in ((reach / 2, reach / 2), (reach * 2, reach / 2), (reach * 10, reach / 10)):
-        kept.predict(centre + np.float32(distance * scale) * direction)
-        np.testing.assert_allclose(kept.asked, asked_at * direction, rtol=1e-4, atol=1e-4)
+    for distance, expected in (
+        (radius / 2, radius / 2),
+        (radius * 2, radius / 2),
+        (radius * 10, radius / 10),
+    ):
+        recorder._predict(centre + np.float32(distance * scale) * direction)
+        np.testing.assert_allclose(recorder.evaluated_at, expected * direction, rtol=1e-4, atol=1e-4)
 
 
-def test_nearest_neighbours_are_those_of_scikit_learn(kept: Kept, sample_projected: np.ndarray) -> None:
+def test_nearest_neighbours_are_those_of_scikit_learn(
+    recorder: Recorder, sample_projected: np.ndarray
+) -> None:
     from sklearn.neighbors import KNeighborsRegressor
 
-    decoder = NearestNeighboursDecoder(neighbours=6, mean_dims=64)
-    decoder.fit_mean(kept.points, kept.targets)
-    expected = KNeighborsRegressor(6, weights="distance").fit(kept.points, kept.targets)
-    asked = kept.standardisation_(sample_projected[480:])  # training rows among them
-    np.testing.assert_allclose(decoder.mean(asked), expected.predict(asked), atol=1e-5)
+    decoder = NearestNeighbours(neighbours=6, mean_dims=64)
+    decoder.fit_mean(recorder.points, recorder.targets)
+    expected = KNeighborsRegressor(6, weights="distance").fit(recorder.points, recorder.targets)
+    queries = recorder.standardisation_(sample_projected[480:])  # training rows among them
+    np.testing.assert_allclose(decoder.mean(queries), expected.predict(queries), atol=1e-5)
 
 
-def test_kernel_ridge_is_that_of_scikit_learn(kept: Kept, sample_projected: np.ndarray) -> None:
+def test_kernel_ridge_is_that_of_scikit_learn(recorder: Recorder, sample_projected: np.ndarray) -> None:
     from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import Ridge
     from sklearn.pipeline import make_pipeline
 
-    decoder = KernelRidgeDecoder(landmarks=100, length_scale=3.0, alpha=0.5, mean_dims=64, seed=4)
-    decoder.fit_mean(kept.points, kept.targets)
+    decoder = KernelRidge(landmarks=100, length_scale=3.0, alpha=0.5, mean_dims=64, seed=4)
+    decoder.fit_mean(recorder.points, recorder.targets)
     expected = make_pipeline(Nystroem(gamma=1 / 18, n_components=100, random_state=4), Ridge(alpha=0.5)).fit(
-        kept.points.astype(np.float64), kept.targets
+        recorder.points.astype(np.float64), recorder.targets
     )
-    asked = kept.standardisation_(sample_projected[500:])
-    np.testing.assert_allclose(decoder.mean(asked), expected.predict(asked.astype(np.float64)), atol=1e-5)
+    queries = recorder.standardisation_(sample_projected[500:])
+    np.testing.assert_allclose(decoder.mean(queries), expected.predict(queries.astype(np.float64)), atol=1e-5)
 
 
 def test_kernel_ridge_takes_all_rows_as_landmarks_where_there_are_few(
     sample_projected: np.ndarray, sample_coordinates: np.ndarray
 ) -> None:
-    decoder = KernelRidgeDecoder(landmarks=1024).fit(sample_projected[:150], sample_coordinates[:150])
+    decoder = KernelRidge(landmarks=1024).fit(sample_projected[:150], sample_coordinates[:150])
     assert decoder.landmarks_.shape == (150, 32)
 
 
-def test_quadratic_features_are_those_of_scikit_learn(kept: Kept) -> None:
+def test_quadratic_features_are_those_of_scikit_learn(recorder: Recorder) -> None:
     from sklearn.preprocessing import PolynomialFeatures
 
-    expected = PolynomialFeatures(2, include_bias=False).fit_transform(kept.points)
-    np.testing.assert_allclose(quadratic_features(kept.points), expected, rtol=1e-6)
+    expected = PolynomialFeatures(2, include_bias=False).fit_transform(recorder.points)
+    np.testing.assert_allclose(quadratic_features(recorder.points), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [MlpDecoder, MlpCoordinatesDecoder])
+@pytest.mark.parametrize("kind", [Mlp, MlpCoordinates])
 def test_a_perceptron_learns(kind: Any, sample_projected: np.ndarray, sample_coordinates: np.ndarray) -> None:
     decoder = kind(epochs=15, batch_rows=100).fit(sample_projected, sample_coordinates)
-    ((loss,),) = [decoder.history_.values()]
+    ((fits,),) = [decoder.history_.values()]
+    (loss,) = fits.values()
     assert len(loss) == 15
     assert loss[-1] < loss[0] / 2
 
 
 @pytest.mark.parametrize("name", sorted(DECODERS))
 @pytest.mark.parametrize("rows", [2, 7])
-def test_rows_that_are_too_few_are_said_to_be(
+def test_few_rows_are_refused_or_enough(
     name: str, rows: int, sample_projected: np.ndarray, sample_coordinates: np.ndarray
 ) -> None:
     with contextlib.suppress(TrainingError):  # no other error, or an answer
@@ -285,27 +287,33 @@ def test_rows_that_are_too_few_are_said_to_be(
         assert np.isfinite(fitted.predict(sample_projected[:20])).all()
 
 
-def test_what_holds_training_rows_says_so(fitted: Decoder) -> None:
+def test_stores_says_whether_training_rows_are_stored(fitted: Decoder) -> None:
     """500 rows were fitted on; landmarks are a part of them."""
     holds = any(500 in array.shape or name == "landmarks" for name, array in fitted.arrays().items())
-    assert holds == bool(fitted.keeps)
+    assert holds == bool(fitted.stores)
 
 
-def test_a_file_without_a_decoder_of_its_name_is_refused() -> None:
-    with pytest.raises(ImportError, match="no Decoder with the name 'base'"):
-        decoder_in("base")
-    with pytest.raises(ImportError, match="oracle"):
-        decoder_in("oracle")
+def test_a_decoder_is_registered_once_and_under_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(Bound):
+        name = "other"
+
+    class Impostor(Bound):
+        name = "kriging"
+
+    monkeypatch.setitem(DECODERS, "other", Other)
+    assert register(Other) is Other
+    for refused in (Impostor, int, Decoder):
+        with pytest.raises(InputError):
+            register(refused)  # type: ignore[arg-type]
 
 
 class Bound(Decoder):
     """Two arrays that share a length."""
 
-    def fit(self, projected: np.ndarray, coordinates: np.ndarray) -> "Bound":
+    def _fit(self, projected: np.ndarray, coordinates: np.ndarray) -> None:
         self.points_, self.weights_ = projected, coordinates[:, :3]
-        return self
 
-    def predict_with_confidence(self, projected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _predict(self, projected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError
 
     def array_shapes(self) -> dict[str, Shape]:
@@ -313,8 +321,8 @@ class Bound(Decoder):
 
 
 def test_a_word_in_shapes_stands_for_one_length() -> None:
-    arrays = Bound().fit(np.ones((5, 32)), np.ones((5, 8))).arrays()
+    arrays = Bound().fit(np.eye(5, 32), np.eye(5, 8)).arrays()
     Bound.from_arrays({}, arrays)
-    Bound.from_arrays({}, {name: array[:4] for name, array in arrays.items()})
+    Bound.from_arrays({}, arrays | {name: arrays[name][:4] for name in ("points", "weights")})
     with pytest.raises(ValueError, match=r"tensor weights: expected shape \(5, 3\), found \(4, 3\)"):
         Bound.from_arrays({}, {**arrays, "weights": arrays["weights"][:4]})

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from embup_core.decoders.kriging import KrigingDecoder
-from embup_core.row_split import RowSplit, split_rows
+from embup_core.decoders.kriging.kriging import Kriging
+from embup_core.training.split import RowSplit, split_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,8 +22,8 @@ def split() -> RowSplit:
 @pytest.fixture(scope="session")
 def decoder(
     split: RowSplit, sample_projected: NDArray[np.float32], sample_coordinates: NDArray[np.float32]
-) -> KrigingDecoder:
-    return KrigingDecoder().fit(sample_projected[split.fit_rows], sample_coordinates[split.fit_rows])
+) -> Kriging:
+    return Kriging().fit(sample_projected[split.fit_rows], sample_coordinates[split.fit_rows])
 
 
 def noisy_cosines(rows: int, dims: int = 8) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

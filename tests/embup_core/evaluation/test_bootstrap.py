@@ -17,7 +17,7 @@ def _naive(
     """The same draws, taken row by row: pairs of different rows, each as often as it was drawn."""
     n = len(true)
     drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), replicates)
-    found: dict[str, list[float]] = {"r2": [], "rmse": [], "overlap_at_10": []}
+    found: dict[str, list[float]] = {"r2": [], "rmse": [], "recall_at_10": []}
     for times in drawn:
         rows = np.repeat(np.arange(n), times)
         differ = rows[:, None] != rows[None, :]
@@ -25,7 +25,7 @@ def _naive(
         mean_squared = ((p - t) ** 2).mean()
         found["r2"].append(1 - mean_squared / t.var())
         found["rmse"].append(np.sqrt(mean_squared))
-        found["overlap_at_10"].append(overlap[rows].mean())
+        found["recall_at_10"].append(overlap[rows].mean())
     return {name: tuple(np.quantile(values, [0.025, 0.975])) for name, values in found.items()}
 
 
@@ -36,8 +36,8 @@ def test_intervals_are_those_of_a_resample_written_out() -> None:
     expected = _naive(predicted, true, overlap, 200)
     np.testing.assert_allclose(found.r2, expected["r2"], atol=1e-4)
     np.testing.assert_allclose(found.rmse, expected["rmse"], rtol=1e-4)
-    assert found.overlap_at_10 is not None
-    np.testing.assert_allclose(found.overlap_at_10, expected["overlap_at_10"], rtol=1e-6)
+    assert found.recall_at_10 is not None
+    np.testing.assert_allclose(found.recall_at_10, expected["recall_at_10"], rtol=1e-6)
     assert (found.rows, found.replicates) == (40, 200)
 
 

@@ -11,7 +11,6 @@ import pytest
 from scipy.stats import spearmanr
 
 from embup_core.blocks import row_blocks
-from embup_core.cosine_matrix import CosineMatrix
 from embup_core.evaluation import (
     Comparison,
     DotProducts,
@@ -24,8 +23,9 @@ from embup_core.evaluation import (
     predict_in_blocks,
     sample_test_pairs,
 )
-from embup_core.plots import cosine_hexbin
-from embup_core.row_split import RowSplit, split_rows
+from embup_core.sources.cosine_matrix import CosineMatrix
+from embup_core.training.plots import cosine_hexbin
+from embup_core.training.split import RowSplit, split_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +76,7 @@ def test_scores_agree_with_the_definitions_written_out(
         shared = [
             len(set(np.argsort(-predicted[i, fit])[:k]) & set(np.argsort(-true[i, fit])[:k])) for i in test
         ]
-        assert getattr(scores, f"overlap_at_{k}") == pytest.approx(np.mean(shared) / k)
+        assert getattr(scores, f"recall_at_{k}") == pytest.approx(np.mean(shared) / k)
     assert scores.unit_norm_error is not None
     assert scores.unit_norm_error < 1e-6
     assert scores.fit_s == 0.5
@@ -103,10 +103,10 @@ def test_intervals_hold_the_scores_of_the_rows_they_come_from(scores: Scores) ->
     assert scores.intervals.rows == 90
     assert scores.intervals.r2[0] < scores.test_test.r2 < scores.intervals.r2[1]
     assert scores.intervals.rmse[0] < scores.test_test.rmse < scores.intervals.rmse[1]
-    overlap = scores.intervals.overlap_at_10
+    overlap = scores.intervals.recall_at_10
     assert overlap is not None
-    assert scores.overlap_at_10 is not None
-    assert overlap[0] < scores.overlap_at_10 < overlap[1]
+    assert scores.recall_at_10 is not None
+    assert overlap[0] < scores.recall_at_10 < overlap[1]
 
 
 def test_blocks_do_not_change_the_scores(
@@ -123,7 +123,7 @@ def test_blocks_do_not_change_the_scores(
     )
     assert again.test_test.rmse == pytest.approx(scores.test_test.rmse, rel=1e-6)
     assert again.test_test.spearman == pytest.approx(scores.test_test.spearman, abs=1e-4)
-    assert again.overlap_at_50 == pytest.approx(scores.overlap_at_50)
+    assert again.recall_at_50 == pytest.approx(scores.recall_at_50)
     assert again.trustworthiness_at_10 == pytest.approx(scores.trustworthiness_at_10)
     assert again.intervals is not None
     assert scores.intervals is not None
@@ -143,7 +143,7 @@ def test_of_many_rows_a_sample_is_held(
         decoder, sample_projected, sample_matrix, fit_rows=split.fit_rows, eval_rows=split.test
     )
     assert sampled.test_test == scores.test_test
-    assert sampled.overlap_at_10 == scores.overlap_at_10
+    assert sampled.recall_at_10 == scores.recall_at_10
     assert sampled.intervals is not None
     assert sampled.intervals.rows == 60
     assert sampled.trustworthiness_at_10 != scores.trustworthiness_at_10
@@ -162,8 +162,8 @@ def test_what_was_not_asked_for_is_left_out(
         intervals=False,
     )
     assert (plain.intervals, plain.train_train, plain.calibration) == (None, None, None)
-    assert plain.overlap_at_10 is not None
-    assert plain.overlap_at_50 is None, "30 rows do not have 50 nearest"
+    assert plain.recall_at_10 is not None
+    assert plain.recall_at_50 is None, "30 rows do not have 50 nearest"
 
 
 def test_scores_survive_json(scores: Scores) -> None:
@@ -183,7 +183,7 @@ def test_predicted_errors_are_held_against_observed_ones(
     mean_squared = np.mean([one.observed_rmse**2 for one in found.calibration])
     assert np.sqrt(mean_squared) == pytest.approx(found.test_test.rmse, rel=1e-3)
     assert {one.predicted_rmse for one in found.calibration} == {0.5}
-    assert (found.test_train, found.overlap_at_10) == (None, None)
+    assert (found.test_train, found.recall_at_10) == (None, None)
     assert Scores.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
@@ -239,7 +239,7 @@ def test_a_perfect_decoder_scores_perfectly(tmp_path: Path) -> None:
     assert scores.test_test.rmse < 1e-6
     assert scores.test_test.r2 == pytest.approx(1)
     assert scores.test_test.pearson == pytest.approx(1)
-    assert (scores.overlap_at_1, scores.overlap_at_10, scores.overlap_at_50) == (1, 1, 1)
+    assert (scores.recall_at_1, scores.recall_at_10, scores.recall_at_50) == (1, 1, 1)
     assert scores.trustworthiness_at_10 == scores.continuity_at_10 == 1
 
 
@@ -255,16 +255,15 @@ def test_the_constant_is_the_mean_of_the_fitted_rows_and_ranks_nothing(
     expected = mean - true[np.ix_(test, test)][np.triu_indices(len(test), 1)].mean()
     assert scores.test_test.bias == pytest.approx(expected, abs=1e-5)
     assert (scores.test_test.spearman, scores.test_test.pearson) == (None, None)
-    assert (scores.overlap_at_10, scores.trustworthiness_at_10) == (None, None)
+    assert (scores.recall_at_10, scores.trustworthiness_at_10) == (None, None)
     assert scores.test_test.r2 <= 0
 
 
 def test_sampled_pairs_are_never_on_the_diagonal_and_draw_a_picture(
     split: RowSplit, decoder: Decoder, sample_projected: np.ndarray, sample_matrix: CosineMatrix
 ) -> None:
-    true, predicted = sample_test_pairs(
-        decoder, sample_projected, sample_matrix, eval_rows=split.test, pairs=5000
-    )
+    decoded = decoder.predict(sample_projected[split.test])
+    true, predicted = sample_test_pairs(decoded, sample_matrix, eval_rows=split.test, pairs=5000)
     assert true.max() < 1 - 1e-6
     assert np.corrcoef(true, predicted)[0, 1] > 0.3
     assert cosine_hexbin(true, predicted, title="sample").startswith(b"\x89PNG")

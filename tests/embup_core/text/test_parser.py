@@ -31,7 +31,7 @@ def test_what_savetxt_writes_is_read(number_format: str, delimiter: str, newline
     text = io.BytesIO()
     np.savetxt(text, rows, fmt=number_format, delimiter=delimiter, newline=newline)
     expected = np.loadtxt(io.BytesIO(text.getvalue()), delimiter=",").astype(np.float32)
-    parsed = parse_rows(text.getvalue())
+    parsed = parse_rows(text.getvalue(), dims=32)
     assert not parsed.bad
     assert parsed.rows.dtype == np.float32
     assert np.array_equal(parsed.rows, expected)

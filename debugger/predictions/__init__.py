@@ -1,0 +1,1 @@
+"""Predictions of a classifier that is not ours: from an HTTP API, or from a file."""

@@ -1,0 +1,1 @@
+"""What is shown of a data set: tables of rows, the map, classes, slices."""

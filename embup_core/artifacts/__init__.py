@@ -1,0 +1,1 @@
+"""Artifacts: immutable, versioned folders that hold a decoder, and their registry."""

@@ -1,0 +1,149 @@
+"""Which versions were in service before this one: DEPLOYMENTS, beside CURRENT, for the way back.
+
+One JSON object a line, only ever appended:
+
+    {"at": "2026-01-31T12:00:00+00:00", "how": "promote", "version": "...", "before": "..."}
+
+CURRENT alone says what is in service. A line is written, and flushed to the disk, before CURRENT is moved; so
+after a crash between the two the last line tells of a move that never was. Reading allows for that, for
+moves by hand, which leave no line, and for a line cut short: before each line, and at the end, what is known
+is brought into line with what CURRENT named at that time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from embup_core.artifacts.manifest import VERSION
+from embup_core.errors import ArtifactError
+from embup_core.files.atomic import sync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+How: TypeAlias = Literal["publish", "promote", "rollback"]
+Record: TypeAlias = "Callable[[str, How, str | None], None]"
+"""Notes that CURRENT is about to name a version: version, how, what it named before."""
+
+PROMOTIONS_FILE = "DEPLOYMENTS"
+_READ_BYTES = 1 << 18  # the last two thousand moves
+_PATIENCE_S = 30.0
+_LOOK_S = 0.02
+
+
+class DeploymentHistory:
+    """The record of one registry.
+
+    Parameters
+    ----------
+    root
+        Folder of the registry.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / PROMOTIONS_FILE
+
+    def before(self, current: str) -> list[str]:
+        """The versions that were in service before this one and are the way back, the nearest last."""
+        steps: list[str] = []
+        for line in self._lines():
+            if line["before"] is not None:
+                _come_to(steps, line["before"])
+            if line["how"] == "rollback":
+                del steps[-1:]  # what was left is no way back, also where the version is none that is known
+                _come_to(steps, line["version"])
+            else:
+                steps.append(line["version"])
+        _come_to(steps, current)
+        return steps[:-1]
+
+    def recorded(self, version: str) -> bool:
+        """Whether it is known how a version came into service, and so what was there before it."""
+        return any(line["version"] == version and line["how"] != "rollback" for line in self._lines())
+
+    @contextmanager
+    def held(self) -> Iterator[Record]:
+        """Keep others from moving CURRENT meanwhile; gives what notes a move.
+
+        Raises
+        ------
+        ArtifactError
+            Somebody else has not let go of it in time.
+        OSError
+            The file cannot be written.
+        """
+        is_new = not self._path.exists()
+        # Closing the descriptor gives the lock back, however the process ends.
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            if is_new:
+                sync_folder(self._path.parent)
+            self._lock(descriptor)
+            yield lambda version, how, before: _append(descriptor, version, how, before)
+        finally:
+            os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            if time.monotonic() > deadline:
+                raise ArtifactError(
+                    f"{self._path} is held by another process, which publishes or promotes, for "
+                    f"{_PATIENCE_S:.0f} s.",
+                    remedy="Look what hangs (`lsof` names it), and try again.",
+                )
+            time.sleep(_LOOK_S)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _READ_BYTES))
+                content = file.read(_READ_BYTES)
+        except OSError:
+            return []
+        return [found for line in content.split(b"\n") if (found := _parsed(line)) is not None]
+
+
+def _come_to(steps: list[str], version: str) -> None:
+    """Let the way end at a version: by going back to it where it is on the way, else by one more step."""
+    if version in steps:
+        while steps[-1] != version:
+            steps.pop()
+    else:
+        steps.append(version)
+
+
+def _append(descriptor: int, version: str, how: How, before: str | None) -> None:
+    line = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "how": how}
+    content = json.dumps({**line, "version": version, "before": before}).encode() + b"\n"
+    size_bytes = os.fstat(descriptor).st_size
+    if size_bytes and os.pread(descriptor, 1, size_bytes - 1) != b"\n":
+        content = b"\n" + content  # behind a line cut short
+    written = os.write(descriptor, content)
+    if written != len(content):
+        raise OSError(None, "the disk is full", PROMOTIONS_FILE)
+    os.fsync(descriptor)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """A line's content; None where it is none."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or found.get("how") not in {"publish", "promote", "rollback"}:
+        return None
+    names = found.get("version"), found.get("before")
+    if not all(isinstance(name, str) and VERSION.fullmatch(name) for name in names if name is not None):
+        return None
+    return {"how": found["how"], "version": names[0], "before": names[1]} if names[0] is not None else None

@@ -1,0 +1,1 @@
+"""Readers of batch inputs, one module a format."""

@@ -1,0 +1,1 @@
+"""Decoding of input blocks, in this process and in worker processes."""

@@ -1,0 +1,1 @@
+"""What labels say: a classifier that has not seen them, doubts about them, and which to ask for next."""

@@ -1,0 +1,1 @@
+"""Baselines: simple decoders that better ones must beat, and the usual perceptrons."""

@@ -1,0 +1,1 @@
+"""Kriging of the residuals of a neural trend."""

@@ -1,0 +1,1 @@
+"""The geometry that the two input files determine: coordinates of the originals."""

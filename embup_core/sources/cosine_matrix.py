@@ -1,0 +1,70 @@
+"""The N x N matrix of cosines between the originals, read from disk a few rows at a time.
+
+The matrix of 12,130 rows takes 588 MB and grows with the square of the rows, so no code may hold all of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embup_core.errors import InvalidDataError
+from embup_core.sources.npy import read_npy_header
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class CosineMatrix:
+    """A memory-mapped square matrix of cosines.
+
+    Attributes
+    ----------
+    path
+        The ``.npy`` file.
+    memory_map
+        Floats of any width and byte order, shape (N, N), C order.
+    """
+
+    path: Path
+    memory_map: NDArray[np.floating]
+
+    @classmethod
+    def open(cls, path: Path) -> CosineMatrix:
+        """Map the file without looking at its values, which `embup_core.sources.validation` checks.
+
+        Raises
+        ------
+        SourceUnavailableError
+            The file does not exist or cannot be read.
+        InvalidDataError
+            The file is not a square ``.npy`` matrix of floats.
+        """
+        header = read_npy_header(path)
+        if len(header.shape) != 2 or header.shape[0] != header.shape[1]:
+            raise InvalidDataError(
+                f"{path} has shape {header.shape}, expected a square matrix (N, N).",
+                remedy="Save the N x N matrix of cosines between the originals.",
+            )
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        if header.fortran_order:
+            mapped = mapped.T  # the matrix is symmetric: its columns, contiguous in this file, are its rows
+        return cls(path, mapped)
+
+    @property
+    def n_rows(self) -> int:
+        """N, the number of sample rows."""
+        return int(self.memory_map.shape[0])
+
+    def rows(self, index: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Cosines of some rows with all rows: float32, shape (len(index), N). One contiguous read per row."""
+        return np.asarray(self.memory_map[index], dtype=np.float32)
+
+    def pairs(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Cosines of the pairs (left[k], right[k]): float32, shape (len(left),)."""
+        return np.asarray(self.memory_map[left, right], dtype=np.float32)

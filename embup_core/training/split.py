@@ -1,0 +1,206 @@
+"""Which rows a decoder is fitted on, chosen by, and reported on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from embup_core.errors import InputError, TrainingError
+from embup_core.sources.files import GROUPS_FILE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TEST_ROWS_FIELD = "test_rows_sha256"
+_FEWEST_ROWS = 100
+_FEWEST_IN_A_PART = 3  # two make one pair, whose cosine has no variance to explain
+
+
+class SplitBy(StrEnum):
+    """What is divided: single rows, or whole groups of them. Named as it is written in settings."""
+
+    rows = "rows"
+    groups = "groups"
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """The member of this name; raises `InputError` for another."""
+        try:
+            return cls(text)
+        except ValueError as error:
+            raise InputError(
+                f"split {text!r} is unknown, expected one of {', '.join(cls)}.", remedy="Choose one of them."
+            ) from error
+
+
+@dataclass(frozen=True)
+class RowSplit:
+    """Disjoint sorted row numbers: int64, shape (n,) each.
+
+    Settings and the champion are chosen on `validation`; `test` is looked at once, for the report. Split by
+    groups, test rows tell how a decoder does on groups it never saw, which is harder.
+
+    Attributes
+    ----------
+    train, validation, test
+        Row numbers.
+    by
+        What was divided.
+    seed
+        Of the division.
+    """
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+    by: SplitBy = SplitBy.rows
+    seed: int = 0
+
+    @property
+    def fit_rows(self) -> NDArray[np.int64]:
+        """Train and validation together: what the reported decoders are fitted on."""
+        return np.sort(np.concatenate([self.train, self.validation]))
+
+    @property
+    def all_rows(self) -> NDArray[np.int64]:
+        """Every row that takes part, sorted: what the published decoder is fitted on."""
+        return np.sort(np.concatenate([self.train, self.validation, self.test]))
+
+    def among(self, rows: NDArray[np.int64]) -> Self:
+        """The same division of some rows of a larger file: int64, shape (n,), the row numbers there."""
+        return replace(self, train=rows[self.train], validation=rows[self.validation], test=rows[self.test])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the manifest: how rows were divided, and a hash that names the test rows."""
+        return {
+            "by": str(self.by),
+            "seed": self.seed,
+            **{name: len(getattr(self, name)) for name in ("train", "validation", "test")},
+            TEST_ROWS_FIELD: hashlib.sha256(self.test.astype("<i8").tobytes()).hexdigest(),
+        }
+
+
+def split_rows(
+    n_rows: int,
+    groups: NDArray[Any] | None = None,
+    *,
+    split: SplitBy = SplitBy.rows,
+    seed: int = 0,
+    test_share: float = 0.15,
+    validation_share: float = 0.10,
+) -> RowSplit:
+    """Split rows at random: test_share and validation_share of all rows, the rest for training.
+
+    Parameters
+    ----------
+    n_rows
+        N.
+    groups
+        Which group each row belongs to: integers or strings, shape (N,). Not looked at in a split by rows.
+    split
+        By groups, a group is taken whole: into test, in random order, as long as that brings test nearer to
+        its share, then into validation likewise. Each part has at least one group.
+    seed
+        Of the order of rows, or of groups.
+    test_share, validation_share
+        Shares of all rows.
+
+    Raises
+    ------
+    TrainingError
+        Fewer than 100 rows, or shares or groups that leave fewer than three rows in a part.
+    InputError
+        A split by groups without groups, or with fewer than three.
+    """
+    if n_rows < _FEWEST_ROWS:
+        raise TrainingError(
+            f"Expected at least {_FEWEST_ROWS} sample rows, found {n_rows}.", remedy="Provide more rows."
+        )
+    n_test, n_validation = int(n_rows * test_share), int(n_rows * validation_share)
+    if min(n_test, n_validation, n_rows - n_test - n_validation) < _FEWEST_IN_A_PART:
+        raise TrainingError(
+            f"A test share of {test_share} and a validation share of {validation_share} of {n_rows} rows "
+            f"leave fewer than {_FEWEST_IN_A_PART} rows in a part.",
+            remedy="Choose shares above 0 that add up to less than 1.",
+        )
+    if split == SplitBy.groups:
+        return _split_groups(groups, n_test, n_validation, seed)
+    order = np.random.default_rng(seed).permutation(n_rows)
+    return RowSplit(
+        train=np.sort(order[n_test + n_validation :]),
+        validation=np.sort(order[n_test : n_test + n_validation]),
+        test=np.sort(order[:n_test]),
+        seed=seed,
+    )
+
+
+def split_right_rows(
+    n_rows: int,
+    left_out: NDArray[np.int64],
+    groups: NDArray[Any] | None = None,
+    **division: Any,
+) -> RowSplit:
+    """Split the rows that are not left out; see `split_rows`, whose other parameters it takes.
+
+    Parameters
+    ----------
+    n_rows, groups
+        Of all rows.
+    left_out
+        Rows that belong to no part: int64, shape (w,).
+    division
+        As for `split_rows`.
+    """
+    right = np.setdiff1d(np.arange(n_rows), left_out)
+    return split_rows(len(right), None if groups is None else groups[right], **division).among(right)
+
+
+def _split_groups(groups: NDArray[Any] | None, n_test: int, n_validation: int, seed: int) -> RowSplit:
+    if groups is None:
+        raise InputError(
+            f"A split by groups needs to know the group of each row, and the source has no {GROUPS_FILE}.",
+            remedy=f"Put {GROUPS_FILE} beside the other files, an integer or a string for each row, "
+            "or split by rows.",
+        )
+    names, group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(names) < 3:
+        raise InputError(
+            f"A split by groups needs at least 3 groups, found {len(names)} in {GROUPS_FILE}.",
+            remedy="Give finer groups, or split by rows.",
+        )
+    left = [int(group) for group in np.random.default_rng(seed).permutation(len(names))]
+    test = _take_groups(left, sizes, n_test, leaving=2)
+    validation = _take_groups(left, sizes, n_validation, leaving=1)
+    parts = RowSplit(
+        train=np.flatnonzero(np.isin(group_of_row, left)),
+        validation=np.flatnonzero(np.isin(group_of_row, validation)),
+        test=np.flatnonzero(np.isin(group_of_row, test)),
+        by=SplitBy.groups,
+        seed=seed,
+    )
+    if min(len(parts.train), len(parts.validation), len(parts.test)) < _FEWEST_IN_A_PART:
+        raise TrainingError(
+            f"The {len(names)} groups in {GROUPS_FILE} leave fewer than {_FEWEST_IN_A_PART} rows in a part.",
+            remedy="Give groups of more equal sizes, another seed, or split by rows.",
+        )
+    return parts
+
+
+def _take_groups(left: list[int], sizes: NDArray[np.int64], wanted: int, *, leaving: int) -> list[int]:
+    """Take groups out of `left`, in its order, that bring their rows nearest to `wanted`; at least one."""
+    taken: list[int] = []
+    missing = wanted
+    for group in list(left):
+        if len(left) > leaving and abs(missing - int(sizes[group])) < missing:
+            left.remove(group)
+            taken.append(group)
+            missing -= int(sizes[group])
+    if not taken:
+        smallest = min(left, key=lambda group: int(sizes[group]))
+        left.remove(smallest)
+        taken.append(smallest)
+    return taken

@@ -1,0 +1,1 @@
+"""What requests have done, whether the API or a page asks for it."""

@@ -1,0 +1,1 @@
+"""The data debugger over HTTP."""

@@ -1,0 +1,1 @@
+"""The outermost layers: connection limits, request checks, access log."""

@@ -1,0 +1,1 @@
+"""The job database and its single writer thread."""

@@ -1,0 +1,1 @@
+"""The batch worker process and the protocol between it and the service."""

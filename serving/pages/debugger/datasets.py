@@ -1,0 +1,110 @@
+"""The data sets, what to do next with one of them, and two of its analyses side by side."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+from litestar import Controller, Request, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+
+from debugger.comparison import compare
+from debugger.queries import analysis_row
+from embup_core.debugging.kinds import FINDING_KINDS, SCORE_KINDS
+from serving.access.sessions import Viewer
+from serving.actions.debugging import describe_dataset, in_thread, known_datasets, read_dataset
+from serving.pages.debugger.frame import PATH, dataset_page, frame_of
+from serving.pages.layout import page
+from serving.services import Services
+
+if TYPE_CHECKING:
+    from debugger.reading import OpenDataset
+
+Version = Annotated[int | None, QueryParameter(ge=1, le=2**31 - 1)]
+
+
+class DatasetPages(Controller):
+    """The pages of data sets as a whole."""
+
+    path = PATH
+    include_in_schema = False
+    opt = {"access": "read", "page": True}  # noqa: RUF012 - Litestar's own attribute
+
+    @get()
+    async def datasets(
+        self, services: NamedDependency[Services], viewer: NamedDependency[Viewer]
+    ) -> Response[str]:
+        """List the data sets."""
+        found = await known_datasets(services)
+        return page("debugger/datasets.html", viewer, here=PATH, title="Data sets", datasets=found)
+
+    @get("/{name:str}")
+    async def to_do(
+        self,
+        request: Request[Any, Any, Any],
+        name: FromPath[str],
+        services: NamedDependency[Services],
+        viewer: NamedDependency[Viewer],
+    ) -> Response[str]:
+        """Say what to do next, the most important first."""
+
+        def read(opened: OpenDataset) -> dict[str, Any]:
+            summary = {} if opened.version is None else analysis_row(opened)["summary"]
+            return {
+                "frame": frame_of(opened),
+                "dataset": describe_dataset(opened),
+                "summary": summary,
+                "kinds": kinds_to_look_at(opened),
+                "sources": opened.asked_sources(),
+            }
+
+        found = await read_dataset(services, name, read)
+        return dataset_page("to_do.html", request, viewer, found.pop("frame"), tab="", title=name, **found)
+
+    @get("/{name:str}/compare")
+    async def compare_runs(
+        self,
+        request: Request[Any, Any, Any],
+        name: FromPath[str],
+        services: NamedDependency[Services],
+        viewer: NamedDependency[Viewer],
+        before: Version = None,
+        after: Version = None,
+    ) -> Response[str]:
+        """Show two analyses side by side; without a choice, the newest and the one before."""
+        frame, versions = await read_dataset(
+            services, name, lambda opened: (frame_of(opened), opened.folder.versions()), analysed=True
+        )
+        second = after or versions[-1]
+        first = before or max((one for one in versions if one < second), default=second)
+        for version in (first, second):
+            await read_dataset(services, name, lambda _: None, version=version)
+        compared = await in_thread(services, partial(compare, services.settings.data, name, first, second))
+        return dataset_page(
+            "compare.html", request, viewer, frame, tab="", title="Two analyses",
+            compared=compared, versions=versions, first=first, second=second, meanings=SCORE_KINDS,
+        )  # fmt: skip
+
+
+def kinds_to_look_at(opened: OpenDataset) -> list[dict[str, Any]]:
+    """Kinds of findings in the order of importance, with how many are still to be decided.
+
+    Returns
+    -------
+    ``kind``, ``meaning``, ``severity``, ``findings``, ``open``: those with a row without a review, ``rows``,
+    ``first`` and ``title`` and ``suggestion`` of the first.
+    """
+    found = opened.query(
+        """
+        SELECT kind, min(severity) AS severity, count(*) AS findings, min(finding) AS first,
+            sum(len(rows))::BIGINT AS rows, arg_min(title, finding) AS title,
+            arg_min(suggestion, finding) AS suggestion,
+            count(*) FILTER (
+                len(rows) = 0 OR coalesce(len(list_intersect(rows, done.list)), 0) < len(rows)
+            ) AS open
+        FROM findings, (SELECT coalesce(list(row), []) AS list FROM decisions) AS done
+        GROUP BY kind ORDER BY first
+        """
+    )
+    return [one | {"meaning": FINDING_KINDS.get(one["kind"], "")} for one in found]

@@ -1,0 +1,1 @@
+"""The priority of realtime requests over batch work."""

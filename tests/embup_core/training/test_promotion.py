@@ -1,0 +1,135 @@
+"""A new version replaces one in service that was trained on the same data and is not better, else none."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from embup_core.artifacts.manifest import manifest_bytes
+from embup_core.artifacts.registry import Registry
+from embup_core.evaluation import Intervals, PairScores, Scores
+from embup_core.training.promotion import PreviousVersion, decide_promotion
+from embup_core.training.selection import Evaluation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def scores(r2: float) -> Scores:
+    pairs = PairScores(pairs=10, rmse=0.03, mae=0.02, bias=0.0, r2=r2, spearman=0.5)
+    return Scores(pairs, None, 0.4, intervals=Intervals((r2 - 0.02, r2 + 0.02), (0, 1), None, rows=10))
+
+
+def test_nothing_published_is_nothing_replaced(tmp_path: Path) -> None:
+    assert PreviousVersion.in_service(Registry(tmp_path)) is None
+
+
+def test_the_latest_is_what_its_manifest_says(registry: Registry) -> None:
+    replaced = PreviousVersion.in_service(registry)
+    assert replaced is not None
+    manifest = registry.info(registry.current_version()).manifest
+    assert (replaced.version, replaced.decoder) == (registry.current_version(), manifest["decoder"]["name"])
+    assert replaced.fingerprint == manifest["data"]["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda m: m.update(format_version=1), "20260101-000000-00000000 (cannot be read)"),
+        (lambda m: m.pop("metrics"), "20260101-000000-00000000 (kriging)"),
+        (lambda m: m["metrics"].update(test_test={"r2": "0.5"}), "20260101-000000-00000000 (kriging)"),
+        (lambda m: m, "20260101-000000-00000000 (kriging, R2 0.500)"),
+    ],
+    ids=["another format", "no metrics", "odd metrics", "whole"],
+)
+def test_what_cannot_be_read_is_replaced_all_the_same(
+    registry: Registry, tmp_path: Path, edit: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    version = "20260101-000000-00000000"
+    manifest = registry.info(registry.current_version()).manifest
+    manifest = json.loads(json.dumps(manifest)) | {
+        "version": version,
+        "content_hash": "0" * 64,
+        "decoder": {"name": "kriging", "settings": {}},
+        "metrics": {"test_test": {"r2": 0.5}},
+    }
+    edit(manifest)
+    (tmp_path / version).mkdir()
+    (tmp_path / version / "manifest.json").write_bytes(manifest_bytes(manifest))
+    (tmp_path / "CURRENT").write_text(version)
+    replaced = PreviousVersion.in_service(Registry(tmp_path))
+    assert str(replaced) == told
+
+
+def evaluation(r2: float) -> Evaluation:
+    one = {"kriging": scores(r2)}
+    return Evaluation("kriging", {"kriging": {}}, one, one, {})
+
+
+IN_SERVICE = PreviousVersion("v1", "kriging", "mine", r2=0.6, fingerprint="a", test_rows="t")
+
+
+def decide(
+    r2: float,
+    previous: PreviousVersion | None = IN_SERVICE,
+    *,
+    fingerprint: str = "a",
+    test_rows: str = "t",
+    asked: bool | None = None,
+) -> tuple[bool, str | None]:
+    decision = decide_promotion(
+        evaluation(r2),
+        previous,
+        source="new",
+        fingerprint=fingerprint,
+        test_rows=test_rows,
+        asked=asked,
+    )
+    return decision.promoted, decision.objection
+
+
+def test_the_first_version_is_promoted_and_so_is_one_that_replaces_what_cannot_be_read() -> None:
+    assert decide(0.1, None) == (True, None)
+    assert decide(0.1, PreviousVersion("v1", None)) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("r2", "test_rows", "promoted"),
+    [
+        (0.7, "t", True),
+        (0.6, "t", True),
+        (0.597, "t", True),
+        (0.59, "t", False),  # the same rows: half a hundredth is more than chance
+        (0.59, "u", True),  # other rows: within half the width of the interval
+        (0.57, "u", False),
+    ],
+)
+def test_of_the_same_data_one_that_is_not_worse_is_promoted(
+    r2: float, test_rows: str, promoted: bool
+) -> None:
+    found, objection = decide(r2, test_rows=test_rows)
+    assert found is promoted
+    assert (objection is None) is promoted
+
+
+def test_of_other_data_none_is_promoted_unasked_however_good() -> None:
+    promoted, objection = decide(0.9, fingerprint="b")
+    assert not promoted
+    assert objection is not None
+    assert "mine" in objection
+    assert "new" in objection
+
+
+def test_what_is_asked_for_is_done_and_the_objection_stays() -> None:
+    assert decide(0.9, asked=False) == (False, None)
+    promoted, objection = decide(0.1, fingerprint="b", asked=True)
+    assert promoted
+    assert objection
+
+
+def test_a_warning_names_the_command(tmp_path: Path) -> None:
+    decision = decide_promotion(evaluation(0.1), IN_SERVICE, source="new", fingerprint="a", test_rows="t")
+    assert f"embup models promote v2 --registry {tmp_path}" in str(decision.warning("v2", Registry(tmp_path)))
