@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from embup_core.artifacts.artifact import Artifact, Provenance, load_artifact, write_artifact
 from embup_core.artifacts.basis import read_basis
-from embup_core.artifacts.history import DeploymentHistory, How
+from embup_core.artifacts.gate import override_note, recorded_gate
+from embup_core.artifacts.history import Deployment, DeploymentHistory, How
 from embup_core.artifacts.manifest import DECODER_FILE, MANIFEST_FILE, VERSION, read_manifest
 from embup_core.artifacts.verified_files import FileIdentity, read_at_most
 from embup_core.errors import ArtifactError, InvalidArtifactError, NoArtifactError
@@ -159,7 +160,7 @@ class Registry:
         return True
 
     def promote(self, version: str) -> ArtifactInfo:
-        """Verify a version and point CURRENT at it.
+        """Verify a version and point CURRENT at it; the history says so where the gate had held it.
 
         Raises
         ------
@@ -206,6 +207,10 @@ class Registry:
             )
         return earlier[-1]
 
+    def deployments(self) -> list[Deployment]:
+        """Which versions CURRENT has named, and how they came there, the latest last."""
+        return self._history.deployments()
+
     def point_at(self, version: str, how: How, *, only_from: str | None = None) -> None:
         """Let CURRENT name a version that has been verified, and record it; one at a time.
 
@@ -225,6 +230,8 @@ class Registry:
         ArtifactError
             CURRENT names another version, or the registry cannot be written.
         """
+        # Going back to a version decides nothing anew.
+        note = None if how == "rollback" else override_note(recorded_gate(self.root / version))
         try:
             with self._history.held() as record:
                 try:
@@ -237,7 +244,7 @@ class Registry:
                         remedy="Look at `embup models`, and decide again.",
                     )
                 if version != before:
-                    record(version, how, before)
+                    record(version, how, before, note)
                 replace_durably(self.root / POINTER_FILE, f"{version}\n".encode())
         except OSError as error:
             raise ArtifactError(
