@@ -254,9 +254,9 @@ def _gate(evaluation: Mapping[str, Any]) -> str:
         return ""
     verdict = "It passed the promotion gate." if gate["passed"] else "**The promotion gate held it.**"
     return (
-        f"\n## Beside {gate['previous'] or 'the version in service before'}\n\n{verdict} Both decoded the same "
-        f"{gate['rows']:,} held-out rows, on which neither was trained. Differences are new - old with their "
-        f"95 % paired bootstrap interval over rows.\n\n{gate['table']}\n"
+        f"\n## Beside {gate['previous'] or 'the version in service before'}\n\n{verdict} Both decoded the "
+        f"same {gate['rows']:,} held-out rows, on which neither was trained. Differences are new - old with "
+        f"their 95 % paired bootstrap interval over rows.\n\n{gate['table']}\n"
     )
 
 

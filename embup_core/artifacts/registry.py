@@ -23,13 +23,14 @@ from embup_core.artifacts.basis import read_basis
 from embup_core.artifacts.gate import override_note, recorded_gate
 from embup_core.artifacts.history import Deployment, DeploymentHistory, How
 from embup_core.artifacts.manifest import DECODER_FILE, MANIFEST_FILE, VERSION, read_manifest
+from embup_core.artifacts.retention import reasons_to_keep
 from embup_core.artifacts.verified_files import FileIdentity, read_at_most
 from embup_core.errors import ArtifactError, InvalidArtifactError, NoArtifactError
 from embup_core.files.atomic import replace_durably, sync_folder
 from embup_core.upsampler import Upsampler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -252,32 +253,49 @@ class Registry:
                 remedy="Give this user the right to write there, or free space.",
             ) from error
 
-    def prunable(self, keep: int) -> list[str]:
-        """Versions that `prune` would remove, oldest first.
+    def retention(self, keep: int, pinned: Collection[str] = ()) -> dict[str, str]:
+        """Why each version stays when old ones are removed, newest first; empty for those that go.
 
-        All but the newest `keep`, the one in service, and the one that a rollback would put into service.
+        The newest `keep` stay, the one in service, the one that a rollback would put there, those that are
+        pinned, and one of each quarter: the last that was in service.
+
+        Parameters
+        ----------
+        keep
+            How many of the newest versions stay.
+        pinned
+            Versions that batches need which have not ended.
 
         Raises
         ------
         InvalidArtifactError
             CURRENT cannot be read, so the version in service is not known.
         """
-        names = self.version_names()
-        needed = set(names[:keep])
+        current = earlier = None
         with suppress(NoArtifactError):  # nothing is in service, or nothing was before
-            needed.add(self.current_version())
-            needed.add(self.earlier_version())
-        return sorted(name for name in names if name not in needed)
+            current = self.current_version()
+            earlier = self.earlier_version()
+        deployed = [move.version for move in self.deployments()]
+        return reasons_to_keep(
+            self.version_names(),
+            keep=keep,
+            current=current,
+            earlier=earlier,
+            deployed=deployed,
+            pinned=pinned,
+        )
 
-    def prune(self, keep: int) -> list[str]:
-        """Remove old versions; returns their names, oldest first.
+    def prunable(self, keep: int, pinned: Collection[str] = ()) -> list[str]:
+        """Versions that `prune` would remove, oldest first; see `retention`."""
+        return sorted(version for version, reason in self.retention(keep, pinned).items() if not reason)
 
-        Nothing is promoted meanwhile. A batch that has not ended needs its version.
+    def prune(self, keep: int, pinned: Collection[str] = ()) -> list[str]:
+        """Remove old versions; returns their names, oldest first. Nothing is promoted meanwhile.
 
         Parameters
         ----------
-        keep
-            How many of the newest versions stay; see `prunable` for the others that do.
+        keep, pinned
+            As for `retention`.
 
         Raises
         ------
@@ -288,7 +306,7 @@ class Registry:
             return []
         try:
             with self._history.held():
-                removed = self.prunable(keep)
+                removed = self.prunable(keep, pinned)
                 for version in removed:
                     # Renamed first, so that no reader finds a version of which a part is gone.
                     hidden = self.root / f"{_STAGING}removed-{version}"
