@@ -17,6 +17,7 @@ from embup.cli import (
     evaluate,
     keys,
     models,
+    notify,
     project,
     serve,
     sql,
@@ -64,6 +65,7 @@ def embup(
 app.command("check")(check.check)
 app.command("train")(train.train)
 app.add_typer(models.app, name="models")
+app.add_typer(notify.app, name="notify")
 app.command("evaluate")(evaluate.evaluate)
 app.command("anchors")(anchors.anchors)
 app.command("upsample")(upsample.upsample)

@@ -170,10 +170,17 @@ def test_guards(
     fit: Callable[..., Kriging],
     compare: Callable[..., GateResult],
     kind: type[Kriging],
-    margins: dict[str, float],
+    margins: dict[str, Any],
     name: str,
 ) -> None:
-    wide = {"r2": 1, "slice_r2": 1, "recall": 1, "calibration": 9, "decode_time": 100, "quick_ms": 100}
+    wide: dict[str, Any] = {
+        "r2": 1,
+        "slice_r2": 1,
+        "recall": 1,
+        "calibration": 9,
+        "decode_time": 100,
+        "quick_ms": 100,
+    }
     found = compare(fit(0), fit(0, kind=kind), HELD[:60], margins=Margins(**(wide | margins)))
     assert held_by(found) == [name]
 
