@@ -12,6 +12,7 @@ from embup.cli import (
     anchors,
     batches,
     check,
+    clean,
     debug,
     demo,
     evaluate,
@@ -79,6 +80,7 @@ app.command("list")(batches.list_batches)
 app.command("sql")(sql.sql)
 app.add_typer(debug.app, name="debug")
 app.add_typer(keys.app, name="keys")
+app.command("clean")(clean.clean)
 app.command("demo")(demo.demo)
 
 if __name__ == "__main__":

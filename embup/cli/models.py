@@ -160,6 +160,9 @@ def prune(
     context: typer.Context,
     *,
     keep: Annotated[int, typer.Option("--keep", min=0, help="How many of the newest versions stay.")],
+    quarterly: Annotated[
+        bool, typer.Option("--quarterly/--no-quarterly", help="Keep one version of each quarter, too.")
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     registry: SubRegistry = None,
     data: options.Data = options.DATA,
@@ -175,8 +178,9 @@ def prune(
 
     opened = _opened(context, registry)
     pinned = pinned_versions(data)
-    reasons = opened.retention(keep, pinned)
-    removed = opened.prunable(keep, pinned) if dry_run else opened.prune(keep, pinned)
+    reasons = opened.retention(keep, quarterly=quarterly, pinned=pinned)
+    remove = opened.prunable if dry_run else opened.prune
+    removed = remove(keep, quarterly=quarterly, pinned=pinned)
     if json:
         kept = opened.version_names()
         print_json({"removed": removed, "dry_run": dry_run, "kept": kept, "reasons": reasons})

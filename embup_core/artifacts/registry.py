@@ -253,16 +253,20 @@ class Registry:
                 remedy="Give this user the right to write there, or free space.",
             ) from error
 
-    def retention(self, keep: int, pinned: Collection[str] = ()) -> dict[str, str]:
+    def retention(
+        self, keep: int, *, quarterly: bool = False, pinned: Collection[str] = ()
+    ) -> dict[str, str]:
         """Why each version stays when old ones are removed, newest first; empty for those that go.
 
-        The newest `keep` stay, the one in service, the one that a rollback would put there, those that are
-        pinned, and one of each quarter: the last that was in service.
+        The newest `keep` stay, the one in service, the one that a rollback would put there, and those that
+        are pinned.
 
         Parameters
         ----------
         keep
             How many of the newest versions stay.
+        quarterly
+            Whether one of each quarter stays, too: the last that was in service, or else the newest.
         pinned
             Versions that batches need which have not ended.
 
@@ -281,20 +285,21 @@ class Registry:
             keep=keep,
             current=current,
             earlier=earlier,
-            deployed=deployed,
+            deployed=deployed if quarterly else None,
             pinned=pinned,
         )
 
-    def prunable(self, keep: int, pinned: Collection[str] = ()) -> list[str]:
+    def prunable(self, keep: int, *, quarterly: bool = False, pinned: Collection[str] = ()) -> list[str]:
         """Versions that `prune` would remove, oldest first; see `retention`."""
-        return sorted(version for version, reason in self.retention(keep, pinned).items() if not reason)
+        reasons = self.retention(keep, quarterly=quarterly, pinned=pinned)
+        return sorted(version for version, reason in reasons.items() if not reason)
 
-    def prune(self, keep: int, pinned: Collection[str] = ()) -> list[str]:
+    def prune(self, keep: int, *, quarterly: bool = False, pinned: Collection[str] = ()) -> list[str]:
         """Remove old versions; returns their names, oldest first. Nothing is promoted meanwhile.
 
         Parameters
         ----------
-        keep, pinned
+        keep, quarterly, pinned
             As for `retention`.
 
         Raises
@@ -306,7 +311,7 @@ class Registry:
             return []
         try:
             with self._history.held():
-                removed = self.prunable(keep, pinned)
+                removed = self.prunable(keep, quarterly=quarterly, pinned=pinned)
                 for version in removed:
                     # Renamed first, so that no reader finds a version of which a part is gone.
                     hidden = self.root / f"{_STAGING}removed-{version}"

@@ -14,7 +14,7 @@ def reasons_to_keep(
     keep: int,
     current: str | None,
     earlier: str | None,
-    deployed: Sequence[str],
+    deployed: Sequence[str] | None,
     pinned: Collection[str],
 ) -> dict[str, str]:
     """Why each version stays, newest first; one that may go has an empty reason.
@@ -28,19 +28,20 @@ def reasons_to_keep(
     current, earlier
         The version in service, and the one that a rollback puts there; None where there is none.
     deployed
-        Versions that were in service, the latest last, with repetitions.
+        Versions that were in service, the latest last, with repetitions. One of each quarter stays: the last
+        of these, or else the newest. None keeps none for its quarter.
     pinned
         Versions that batches need which have not ended.
     """
     newest_first = sorted(names, reverse=True)
     reasons = dict.fromkeys(newest_first, "")
-    of_quarters: dict[str, str] = {}
-    last_deployed = {version: place for place, version in enumerate(deployed)}
-    for name in sorted(names, key=lambda name: (last_deployed.get(name, -1), name)):
-        of_quarters[_quarter(name)] = name  # the last one in service, or the newest where none was
     # The strongest reason last.
-    for quarter, name in of_quarters.items():
-        reasons[name] = f"the one of {quarter}"
+    if deployed is not None:
+        last_deployed = {version: place for place, version in enumerate(deployed)}
+        in_order = sorted(names, key=lambda name: (last_deployed.get(name, -1), name))
+        of_quarters = {_quarter(name): name for name in in_order}  # of equal keys the last one stays
+        for quarter, name in of_quarters.items():
+            reasons[name] = f"the one of {quarter}"
     for name in newest_first[:keep]:
         reasons[name] = f"among the newest {keep}"
     for needed, why in (

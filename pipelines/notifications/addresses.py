@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from embup_core.errors import InputError
 
+CONTAINER_SECRETS = "/run/secrets"
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -43,6 +45,12 @@ class Address:
         return hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
 
+def _forbidden(file: Path) -> int:
+    """Bits of a mode that are refused. A secret of a container has one reader, whatever its mode says."""
+    is_mounted = file.absolute().is_relative_to(CONTAINER_SECRETS)
+    return stat.S_IWGRP | stat.S_IWOTH | (0 if is_mounted else stat.S_IRWXO)
+
+
 def read_addresses(file: Path) -> list[Address]:
     """The addresses in a file; empty lines and those that begin with # are passed over.
 
@@ -54,7 +62,7 @@ def read_addresses(file: Path) -> list[Address]:
     try:
         with file.open(encoding="utf-8") as opened:
             mode = os.fstat(opened.fileno()).st_mode
-            if mode & (stat.S_IWGRP | stat.S_IRWXO):
+            if mode & _forbidden(file):
                 raise InputError(
                     f"{file}: expected a file that only its owner and group may read, found mode "
                     f"{stat.S_IMODE(mode):04o}: addresses hold passwords.",

@@ -167,6 +167,7 @@ def test_commands_of_the_base_work_without_an_extra(arguments: list[str], regist
         ("serve", ["serve"]),
         ("serve", ["keys", "new", "ci", "--scopes", "read"]),
         ("serve", ["sql", "--data", "WORK", "select 1"]),
+        ("dagster", ["clean", "--data", "WORK"]),
         ("notify", ["notify", "test", "--notify-file", "WORK/addresses", "--data", "WORK"]),
         ("debug", ["debug", "list"]),
         ("debug", ["debug", "import", "in.json", "--name", "x"]),

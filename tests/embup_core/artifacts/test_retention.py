@@ -36,6 +36,11 @@ def test_of_each_quarter_the_last_in_service_stays() -> None:
     assert found == {MONTHS[0]: "the one of 2025-Q1", MONTHS[3]: "the one of 2025-Q2"}
 
 
+def test_without_quarters_none_is_kept_for_one() -> None:
+    assert kept(deployed=None) == {}
+    assert list(kept(deployed=None, keep=1)) == [MONTHS[23]]
+
+
 def test_every_reason_keeps_a_version() -> None:
     found = kept(keep=2, current=MONTHS[0], earlier=MONTHS[3], pinned=[MONTHS[6], "gone"])
     assert found[MONTHS[0]] == "in service"
@@ -51,7 +56,7 @@ def test_a_pinned_version_outlives_a_pruning(
 ) -> None:
     registry = Registry(tmp_path)
     published = [publish_another(registry, seed) for seed in range(4)]  # each goes into service
-    assert registry.prune(0, [published[0]]) == [published[1]]
+    assert registry.prune(0, pinned=[published[0]]) == [published[1]]
     assert set(registry.version_names()) == {published[0], published[2], published[3]}
     assert registry.prune(0) == [published[0]]
 
