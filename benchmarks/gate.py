@@ -1,7 +1,7 @@
 """How often the promotion gate is wrong: good decoders that it holds, and worse ones that it promotes.
 
     python -m benchmarks.gate --source DIR [--replacements 40] [--held-out 1200,300,100] [--shuffled 0.15]
-                              [--decoder kriging] [--share 0.9] [--rows N] [--json FILE]
+                              [--decoder kriging] [--share 0.9] [--seed 0] [--rows N] [--json FILE]
 
 A share of the rows is held out for ever. Each replacement is a pair of decoders in one basis, fitted on
 random shares of the other rows: the old one, and either an equally good one (other random rows) or one of
@@ -88,14 +88,21 @@ class Pool(NamedTuple):
 
 
 def measure(
-    pool: Pool, decoder: str, *, replacements: int, held_out: Sequence[int], share: float, shuffled: float
+    pool: Pool,
+    decoder: str,
+    *,
+    replacements: int,
+    held_out: Sequence[int],
+    share: float,
+    shuffled: float,
+    first_seed: int = 0,
 ) -> list[dict[str, Any]]:
     """One record a comparison: kind, held-out rows, difference in R2, and which checks held it."""
-    order = np.random.default_rng(0).permutation(len(pool.projected))
+    order = np.random.default_rng(first_seed).permutation(len(pool.projected))
     held, free = order[: max(held_out)], order[max(held_out) :]
     found = []
-    for seed in range(replacements):
-        say(f"replacement {seed + 1} of {replacements}")
+    for seed in range(first_seed, first_seed + replacements):
+        say(f"replacement {seed - first_seed + 1} of {replacements}")
         rng = np.random.default_rng(seed)
 
         def fitted(spoilt: float, rng: np.random.Generator = rng, seed: int = seed) -> Decoder:
@@ -151,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--share", type=float, default=0.9, help="of the other rows that a decoder is fitted on"
     )
+    parser.add_argument("--seed", type=int, default=0, help="the first one; they also choose held-out rows")
     parser.add_argument("--rows", type=int, help="the first rows of the source alone")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     given = parser.parse_args(arguments)
@@ -163,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         held_out=sizes,
         share=given.share,
         shuffled=given.shuffled,
+        first_seed=given.seed,
     )
     columns = ["new decoder", "held-out rows", "R2 old", "R2 new - old", "half interval", "held", "by"]
     print(table(columns, [summary(found, kind, size) for size in sizes for kind in (EQUAL, WORSE)]))

@@ -102,10 +102,10 @@ def compare_on_held_out(
         enough,
         GateCheck(
             R2,
-            whole.lower(margins.level) > -margins.r2,
+            whole.lower(margins.level) > -margins.r2_on(whole.rows),
             whole.old,
             whole.new,
-            f"not worse by {margins.r2:g}, with {margins.level:.0%} confidence",
+            f"not worse by {margins.r2_on(whole.rows):.3f}, with {margins.level:.0%} confidence",
             _interval(whole),
             whole.rows,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -23,7 +24,10 @@ class Margins:
     level
         Confidence of each statement, one-sided.
     r2
-        A decoder passes if it is shown to be worse by no more than this in R2 of cosines.
+        A decoder passes if it is shown not to be worse by this in R2 of cosines, on `many_rows` held-out rows
+        or more. On fewer the margin is wider, as the interval is: see `r2_on`.
+    many_rows
+        See `r2`.
     slice_r2
         It is held if a slice is shown to be worse by more than this, at a level that is corrected for the
         number of slices (Bonferroni).
@@ -45,7 +49,8 @@ class Margins:
     """
 
     level: float = 0.95
-    r2: float = 0.02
+    r2: float = 0.015
+    many_rows: int = 1200
     slice_r2: float = 0.05
     recall: float = 0.02
     calibration: float = 1.25
@@ -53,9 +58,13 @@ class Margins:
     size: float = 2.0
     small_bytes: int = 64_000_000
     decode_time: float = 2.0
-    quick_ms: float = 0.25
-    fewest_rows: int = 50
+    quick_ms: float = 0.5
+    fewest_rows: int = 100
     fewest_slice_rows: int = 20
+
+    def r2_on(self, rows: int) -> float:
+        """The margin of R2 on so many held-out rows; the interval's width falls with their square root."""
+        return self.r2 * math.sqrt(max(1.0, self.many_rows / rows))
 
 
 @dataclass(frozen=True)

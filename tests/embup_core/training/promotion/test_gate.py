@@ -134,7 +134,7 @@ def test_rows_that_the_old_version_decoded_must_still_be_found(
 
 
 def test_few_rows_decide_nothing(fit: Callable[..., Kriging], compare: Callable[..., GateResult]) -> None:
-    found = compare(fit(0), fit(0), HELD[:49])
+    found = compare(fit(0), fit(0), HELD[:99])
     assert held_by(found) == [ENOUGH_ROWS]
 
 
@@ -181,7 +181,7 @@ def test_guards(
         "decode_time": 100,
         "quick_ms": 100,
     }
-    found = compare(fit(0), fit(0, kind=kind), HELD[:60], margins=Margins(**(wide | margins)))
+    found = compare(fit(0), fit(0, kind=kind), HELD[:120], margins=Margins(**(wide | margins)))
     assert held_by(found) == [name]
 
 
