@@ -37,7 +37,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN python -m venv /opt/embup \
     && sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml > torch.txt \
     && /opt/embup/bin/python -m pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --requirement torch.txt \
-    && /opt/embup/bin/python -m pip install --constraint constraints.txt '.[dagster]'
+    && /opt/embup/bin/python -m pip install --constraint constraints.txt '.[dagster,notify]'
 COPY debugger ./debugger
 COPY embup_core ./embup_core
 COPY embup_client ./embup_client

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 EXTRA_OF: Final[Mapping[str, str]] = {
+    "apprise": "notify",
     "dagster": "dagster",
     "docstring_parser": "dagster",
     "duckdb": "serve",

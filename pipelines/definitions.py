@@ -8,6 +8,7 @@ import dagster as dg
 from pipelines.defs import checks
 from pipelines.defs.assets import debugger, evaluation, geometry, inputs, publication, transform
 from pipelines.defs.assets.candidates import candidate_assets
+from pipelines.defs.failure_sensor import tell_of_failed_runs
 from pipelines.defs.jobs import debug_training_data_job, train_and_publish_job
 from pipelines.defs.resources import resources_for
 from pipelines.settings import PipelineSettings
@@ -16,7 +17,7 @@ from pipelines.settings import PipelineSettings
 def build_defs(
     settings: PipelineSettings | None = None, resource_overrides: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
-    """Assemble assets, checks, jobs and resources.
+    """Assemble assets, checks, jobs, sensors and resources.
 
     Parameters
     ----------
@@ -32,6 +33,7 @@ def build_defs(
         ],
         asset_checks=dg.load_asset_checks_from_modules([checks]),
         jobs=[train_and_publish_job, debug_training_data_job],
+        sensors=[tell_of_failed_runs],
         resources={**resources_for(settings or PipelineSettings()), **(resource_overrides or {})},
         # One process a run: steps share its imports, and never do two fits compete for cores and memory.
         executor=dg.in_process_executor,

@@ -64,23 +64,33 @@ class PipelineSettings(BaseSettings):
         description="Service that is asked to load a newly promoted decoder. Empty: none; a service on the "
         "same registry loads it by itself within seconds.",
     )
+    notify_file: Path | None = Field(
+        default=None,
+        description="File of addresses that messages go to, one apprise URL a line; only its owner and group "
+        "may read it. Empty: no messages.",
+    )
+    dagster_url: str = Field(
+        default="",
+        pattern=r"^(https?://.*)?$",
+        description="Where Dagster's pages are, for links in messages. Empty: no links.",
+    )
 
     @property
     def training_source(self) -> str:
         """The source to train on: the one set, else that of the data folder, else the sample."""
         return self.source or remembered_source(self.data) or DEFAULT_SOURCE
 
-    @field_validator("promote", mode="before")
+    @field_validator("promote", "notify_file", mode="before")
     @classmethod
     def _none_where_empty(cls, value: object) -> object:
         """An empty variable is one that is not set."""
         return None if value == "" else value
 
-    @field_validator("registry", "data")
+    @field_validator("registry", "data", "notify_file")
     @classmethod
-    def _make_absolute(cls, folder: Path) -> Path:
+    def _make_absolute(cls, path: Path | None) -> Path | None:
         """Dagster's processes may have other working folders than the one that was started."""
-        return folder.expanduser().absolute()
+        return None if path is None else path.expanduser().absolute()
 
 
 def settings_table() -> str:

@@ -12,11 +12,13 @@ from embup.cli import (
     anchors,
     batches,
     check,
+    clean,
     debug,
     demo,
     evaluate,
     keys,
     models,
+    notify,
     project,
     serve,
     sql,
@@ -64,6 +66,7 @@ def embup(
 app.command("check")(check.check)
 app.command("train")(train.train)
 app.add_typer(models.app, name="models")
+app.add_typer(notify.app, name="notify")
 app.command("evaluate")(evaluate.evaluate)
 app.command("anchors")(anchors.anchors)
 app.command("upsample")(upsample.upsample)
@@ -77,6 +80,7 @@ app.command("list")(batches.list_batches)
 app.command("sql")(sql.sql)
 app.add_typer(debug.app, name="debug")
 app.add_typer(keys.app, name="keys")
+app.command("clean")(clean.clean)
 app.command("demo")(demo.demo)
 
 if __name__ == "__main__":

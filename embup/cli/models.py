@@ -8,6 +8,7 @@ import typer
 from embup.cli import options
 from embup.cli.failures import FAILED
 from embup.cli.output import print_fields, print_json, print_table, progress, say
+from embup_core.extras import extra_required
 
 if TYPE_CHECKING:
     from embup_core.artifacts.registry import ArtifactInfo, Registry
@@ -128,11 +129,17 @@ def promote(
 ) -> None:
     """Verify a version and put it into service.
 
-    CURRENT names it from then on, and a running service takes it up within EMBUP_MODEL_POLL_S seconds.
+    CURRENT names it from then on, and a running service takes it up within EMBUP_MODEL_POLL_S seconds. Where
+    the promotion gate had held it, `embup models history` says that it was overridden.
     """
+    from embup_core.artifacts.gate import override_note, recorded_gate
+
     opened = _opened(context, registry)
     before = _current_or_none(opened)
     opened.promote(version)
+    overrode = override_note(recorded_gate(opened.path(version)))
+    if overrode:
+        say(f"warning: this {overrode}")
     _print_move(version, before, json=json)
 
 
@@ -148,27 +155,58 @@ def rollback(context: typer.Context, *, registry: SubRegistry = None, json: opti
 
 
 @app.command("prune")
+@extra_required("serve")
 def prune(
     context: typer.Context,
     *,
     keep: Annotated[int, typer.Option("--keep", min=0, help="How many of the newest versions stay.")],
+    quarterly: Annotated[
+        bool, typer.Option("--quarterly/--no-quarterly", help="Keep one version of each quarter, too.")
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     registry: SubRegistry = None,
+    data: options.Data = options.DATA,
     json: options.Json = False,
 ) -> None:
     """Remove old versions.
 
-    The version in service and the one that a rollback needs always stay. A batch that has not ended needs its
-    version, too: look at `embup list` first.
+    Beside the newest, these stay: the version in service, the one that a rollback needs, those of batches
+    that have not ended (--data names the service's data folder), and of each quarter the last that was in
+    service.
     """
+    from embup.cli.retention import pinned_versions
+
     opened = _opened(context, registry)
-    removed = opened.prunable(keep) if dry_run else opened.prune(keep)
+    pinned = pinned_versions(data)
+    reasons = opened.retention(keep, quarterly=quarterly, pinned=pinned)
+    remove = opened.prunable if dry_run else opened.prune
+    removed = remove(keep, quarterly=quarterly, pinned=pinned)
     if json:
-        print_json({"removed": removed, "dry_run": dry_run, "kept": opened.version_names()})
+        kept = opened.version_names()
+        print_json({"removed": removed, "dry_run": dry_run, "kept": kept, "reasons": reasons})
         return
-    for version in removed:
-        print(version)
+    verb = "would go" if dry_run else "removed"
+    print_table(
+        ("version", "", "because"),
+        [
+            (version, verb, "") if version in removed else (version, "stays", why)
+            for version, why in reasons.items()
+        ],
+    )
     say(f"{len(removed)} versions {'would be ' if dry_run else ''}removed from {opened.root}")
+
+
+@app.command("history")
+def history(context: typer.Context, *, registry: SubRegistry = None, json: options.Json = False) -> None:
+    """List which versions were put into service, when, by whom and how, the latest last."""
+    from dataclasses import asdict
+
+    moves = _opened(context, registry).deployments()
+    if json:
+        print_json({"deployments": [asdict(move) for move in moves]})
+    else:
+        rows = [(move.at, move.how, move.version, move.before or "", move.by, move.note) for move in moves]
+        print_table(("at", "how", "version", "before", "by", "note"), rows)
 
 
 @app.command("verify")

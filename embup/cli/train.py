@@ -213,6 +213,7 @@ def _as_json(result: "TrainingResult") -> dict[str, Any]:
         "recovery_s": result.recovery_s,
         "service": result.service,
         "previous": None if result.previous is None else result.previous.version,
+        "gate": None if result.gate is None else result.gate.to_json(),
         "warnings": result.warnings,
         "run_id": result.run_id,
     }
@@ -220,6 +221,8 @@ def _as_json(result: "TrainingResult") -> dict[str, Any]:
 
 def _print(result: "TrainingResult", registry: Path) -> None:
     print_table(*result.table)
+    if result.gate is not None:
+        print_table(*result.gate.table())
     fields: list[tuple[str, object]] = [
         (
             "recovered",

@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 from embup_core.artifacts.artifact import Artifact, Provenance, load_artifact, write_artifact
 from embup_core.artifacts.basis import read_basis
-from embup_core.artifacts.history import DeploymentHistory, How
+from embup_core.artifacts.gate import override_note, recorded_gate
+from embup_core.artifacts.history import Deployment, DeploymentHistory, How
 from embup_core.artifacts.manifest import DECODER_FILE, MANIFEST_FILE, VERSION, read_manifest
+from embup_core.artifacts.retention import reasons_to_keep
 from embup_core.artifacts.verified_files import FileIdentity, read_at_most
 from embup_core.errors import ArtifactError, InvalidArtifactError, NoArtifactError
 from embup_core.files.atomic import replace_durably, sync_folder
 from embup_core.upsampler import Upsampler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -159,7 +161,7 @@ class Registry:
         return True
 
     def promote(self, version: str) -> ArtifactInfo:
-        """Verify a version and point CURRENT at it.
+        """Verify a version and point CURRENT at it; the history says so where the gate had held it.
 
         Raises
         ------
@@ -206,6 +208,10 @@ class Registry:
             )
         return earlier[-1]
 
+    def deployments(self) -> list[Deployment]:
+        """Which versions CURRENT has named, and how they came there, the latest last."""
+        return self._history.deployments()
+
     def point_at(self, version: str, how: How, *, only_from: str | None = None) -> None:
         """Let CURRENT name a version that has been verified, and record it; one at a time.
 
@@ -225,6 +231,8 @@ class Registry:
         ArtifactError
             CURRENT names another version, or the registry cannot be written.
         """
+        # Going back to a version decides nothing anew.
+        note = None if how == "rollback" else override_note(recorded_gate(self.root / version))
         try:
             with self._history.held() as record:
                 try:
@@ -237,7 +245,7 @@ class Registry:
                         remedy="Look at `embup models`, and decide again.",
                     )
                 if version != before:
-                    record(version, how, before)
+                    record(version, how, before, note)
                 replace_durably(self.root / POINTER_FILE, f"{version}\n".encode())
         except OSError as error:
             raise ArtifactError(
@@ -245,32 +253,54 @@ class Registry:
                 remedy="Give this user the right to write there, or free space.",
             ) from error
 
-    def prunable(self, keep: int) -> list[str]:
-        """Versions that `prune` would remove, oldest first.
+    def retention(
+        self, keep: int, *, quarterly: bool = False, pinned: Collection[str] = ()
+    ) -> dict[str, str]:
+        """Why each version stays when old ones are removed, newest first; empty for those that go.
 
-        All but the newest `keep`, the one in service, and the one that a rollback would put into service.
+        The newest `keep` stay, the one in service, the one that a rollback would put there, and those that
+        are pinned.
+
+        Parameters
+        ----------
+        keep
+            How many of the newest versions stay.
+        quarterly
+            Whether one of each quarter stays, too: the last that was in service, or else the newest.
+        pinned
+            Versions that batches need which have not ended.
 
         Raises
         ------
         InvalidArtifactError
             CURRENT cannot be read, so the version in service is not known.
         """
-        names = self.version_names()
-        needed = set(names[:keep])
+        current = earlier = None
         with suppress(NoArtifactError):  # nothing is in service, or nothing was before
-            needed.add(self.current_version())
-            needed.add(self.earlier_version())
-        return sorted(name for name in names if name not in needed)
+            current = self.current_version()
+            earlier = self.earlier_version()
+        deployed = [move.version for move in self.deployments()]
+        return reasons_to_keep(
+            self.version_names(),
+            keep=keep,
+            current=current,
+            earlier=earlier,
+            deployed=deployed if quarterly else None,
+            pinned=pinned,
+        )
 
-    def prune(self, keep: int) -> list[str]:
-        """Remove old versions; returns their names, oldest first.
+    def prunable(self, keep: int, *, quarterly: bool = False, pinned: Collection[str] = ()) -> list[str]:
+        """Versions that `prune` would remove, oldest first; see `retention`."""
+        reasons = self.retention(keep, quarterly=quarterly, pinned=pinned)
+        return sorted(version for version, reason in reasons.items() if not reason)
 
-        Nothing is promoted meanwhile. A batch that has not ended needs its version.
+    def prune(self, keep: int, *, quarterly: bool = False, pinned: Collection[str] = ()) -> list[str]:
+        """Remove old versions; returns their names, oldest first. Nothing is promoted meanwhile.
 
         Parameters
         ----------
-        keep
-            How many of the newest versions stay; see `prunable` for the others that do.
+        keep, quarterly, pinned
+            As for `retention`.
 
         Raises
         ------
@@ -281,7 +311,7 @@ class Registry:
             return []
         try:
             with self._history.held():
-                removed = self.prunable(keep)
+                removed = self.prunable(keep, quarterly=quarterly, pinned=pinned)
                 for version in removed:
                     # Renamed first, so that no reader finds a version of which a part is gone.
                     hidden = self.root / f"{_STAGING}removed-{version}"

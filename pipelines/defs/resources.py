@@ -15,6 +15,7 @@ from embup_core.artifacts.registry import Registry
 from embup_core.sources import SourceFiles, resolve_source
 from embup_core.training.data_folder import remember_source
 from embup_core.training.selection import wanted_candidates
+from pipelines.notifications import Message, Notifier
 from pipelines.progress_lines import now_and_then
 from pipelines.settings import PipelineSettings
 from pipelines.staging import StagingArea
@@ -132,6 +133,23 @@ class UpsamplerService(dg.ConfigurableResource["UpsamplerService"]):
         return Client(self.url, timeout_s=self.timeout_s, retry_s=0)
 
 
+class Notifications(dg.ConfigurableResource["Notifications"]):
+    """Where messages go. The addresses stand in a file, so that Dagster shows none."""
+
+    file: str = Field(default="", description=str(PipelineSettings.model_fields["notify_file"].description))
+    data: str = Field(description="The data folder, which holds the record of what was sent.")
+    dagster_url: str = Field(
+        default="", description=str(PipelineSettings.model_fields["dagster_url"].description)
+    )
+
+    def tell(self, message: Message, log: Callable[[str], object]) -> None:
+        """Send a message once; what goes wrong is logged, and fails no run."""
+        notifier = Notifier(
+            Path(self.file) if self.file else None, Path(self.data), dagster_url=self.dagster_url
+        )
+        notifier.tell(message, log)
+
+
 class JsonIOManager(dg.ConfigurableIOManager):
     """Keeps what one asset tells the next, paths and versions, as a readable file. No matrices, no pickle."""
 
@@ -179,5 +197,10 @@ def resources_for(settings: PipelineSettings) -> dict[str, Any]:
         "staging": StagingRoot(root=str(settings.data / "staging")),
         "registry": DecoderRegistry(root=str(settings.registry)),
         "service": UpsamplerService(url=settings.service_url),
+        "notifications": Notifications(
+            file=str(settings.notify_file or ""),
+            data=str(settings.data),
+            dagster_url=settings.dagster_url,
+        ),
         "io_manager": JsonIOManager(base_dir=str(settings.data / ".dagster" / "handles")),
     }

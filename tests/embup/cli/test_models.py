@@ -7,6 +7,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from embup_core.artifacts.golden import golden_inputs
 from embup_core.artifacts.recovered_map import RecoveredMap
 from embup_core.artifacts.registry import Registry
 from embup_core.decoders.baselines.linear import Linear
+from embup_core.training.promotion import GateCheck, GateResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,13 +191,78 @@ def test_old_versions_are_pruned(
     newest = publish_another(two, 8)
     prune = ("models", "prune", "--keep", "0", "--registry", two.root)
     planned = json.loads(embup(*prune, "--dry-run", "--json").stdout)
-    assert planned == {"removed": [older], "dry_run": True, "kept": [newest, newer, older]}
+    assert planned == {
+        "removed": [older],
+        "dry_run": True,
+        "kept": sorted([newest, newer, older], reverse=True),  # by name: they may be of one second
+        "reasons": {newest: "in service", newer: "a rollback needs it", older: ""},
+    }
     result = embup(*prune)
-    assert (result.returncode, result.stdout.split()) == (0, [older])
-    assert two.version_names() == [newest, newer]
+    assert result.returncode == 0, result.stderr
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines()[1:])
+    assert {name: " ".join(verdict.split()) for name, verdict in lines.items()} == {
+        newest: "stays in service",
+        newer: "stays a rollback needs it",
+        older: "removed",
+    }
+    assert set(two.version_names()) == {newest, newer}
 
 
-@pytest.mark.parametrize("command", ["show", "compare", "prune", "promote", "rollback", "verify"])
+@pytest.mark.parametrize(("phase", "removed"), [("RUNNING", False), ("COMPLETED", True)])
+def test_what_a_batch_is_pinned_to_is_not_pruned(
+    embup: Callable[..., Any],
+    two: Registry,
+    publish_another: Callable[[Registry, int], str],
+    tmp_path: Path,
+    phase: str,
+    removed: bool,
+) -> None:
+    older = two.earlier_version()
+    publish_another(two, 8)
+    (tmp_path / "history").mkdir()
+    with duckdb.connect(str(tmp_path / "history" / "history.duckdb")) as connection:
+        connection.execute("CREATE TABLE batch_jobs (model_version VARCHAR, phase VARCHAR)")
+        connection.execute("INSERT INTO batch_jobs VALUES (?, ?), (NULL, 'QUEUED')", [older, phase])
+    prune = ("models", "prune", "--keep", "0", "--registry", two.root, "--data", tmp_path)
+    result = embup(*prune, "--json")
+    assert result.returncode == 0, result.stderr
+    assert (older in json.loads(result.stdout)["removed"]) is removed
+    (tmp_path / "history" / "history.duckdb").write_bytes(b"damaged")
+    result = embup(*prune)
+    assert result.returncode != 0
+    assert "history.duckdb" in result.stderr
+
+
+def test_an_override_of_the_gate_is_told_and_listed(
+    embup: Callable[..., Any],
+    registry: Registry,
+    publish_another: Callable[[Registry, int], str],
+    tmp_path: Path,
+) -> None:
+    made = Registry(tmp_path / "r")
+    first = publish_another(made, 1)
+    check = GateCheck("R2 of cosines", False, 0.6, 0.5, "not worse by 0.01", (-0.11, -0.09), 200)
+    artifact = made.load_artifact()
+    gate = GateResult((check,), 200, first)
+    held = made.publish(
+        artifact.decoder,
+        golden=np.array(artifact.manifest["golden"]["inputs"], np.float32),
+        provenance=Provenance("mine", "0" * 64, 600, {}, {}, {"gate": gate.to_json()}),
+        promote=False,
+    ).version
+    shown = embup("models", "show", held, "--registry", made.root)
+    assert f"held, compared with {first} on 200 held-out rows" in shown.stdout
+    assert "HELD" in shown.stdout
+    result = embup("models", "promote", held, "--registry", made.root)
+    assert result.returncode == 0, result.stderr
+    assert "overrode the gate: R2 of cosines" in result.stderr
+    listed = json.loads(embup("models", "history", "--registry", made.root, "--json").stdout)["deployments"]
+    assert [(move["how"], move["version"]) for move in listed] == [("publish", first), ("promote", held)]
+    assert listed[1]["note"].startswith("overrode the gate: R2 of cosines")
+    assert "overrode the gate" in embup("models", "history", "--registry", made.root).stdout
+
+
+@pytest.mark.parametrize("command", ["show", "compare", "history", "prune", "promote", "rollback", "verify"])
 def test_each_subcommand_explains_itself(embup: Callable[..., Any], command: str) -> None:
     result = embup("models", command, "--help")
     assert (result.returncode, result.stderr) == (0, "")
