@@ -1,6 +1,5 @@
 """`embup models`: what a registry holds, and which version is in service."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +19,8 @@ SomeVersion = Annotated[
 ]
 # None where the option stands before the subcommand, or in the environment: `_opened` looks there.
 SubRegistry = Annotated[
-    Path | None, typer.Option("--registry", help="Folder of published decoders (EMBUP_REGISTRY).")
+    str | None,
+    typer.Option("--registry", help="Folder of published decoders, or s3://bucket/prefix (EMBUP_REGISTRY)."),
 ]
 
 
@@ -35,10 +35,10 @@ def models(
     context.obj = registry
     if context.invoked_subcommand is not None:
         return
-    from embup_core.artifacts.registry import Registry
+    from embup_core.artifacts.remote import open_registry
     from embup_core.errors import NoArtifactError
 
-    found = Registry(registry)
+    found = open_registry(registry)
     published = found.versions()
     current = next((info.version for info in published if info.is_current), None)
     if json:
@@ -64,6 +64,7 @@ def show(
     from embup.cli.versions import described, print_described
 
     opened = _opened(context, registry)
+    opened.path(version)  # all its files, where they lie in an object store
     found = described(opened.info(version), opened.versions())
     if json:
         print_json(found)
@@ -168,7 +169,7 @@ def prune(
         return
     for version in removed:
         print(version)
-    say(f"{len(removed)} versions {'would be ' if dry_run else ''}removed from {opened.root}")
+    say(f"{len(removed)} versions {'would be ' if dry_run else ''}removed from {opened.address}")
 
 
 @app.command("verify")
@@ -201,10 +202,10 @@ def verify(
         raise typer.Exit(FAILED)
 
 
-def _opened(context: typer.Context, registry: Path | None) -> "Registry":
-    from embup_core.artifacts.registry import Registry
+def _opened(context: typer.Context, registry: str | None) -> "Registry":
+    from embup_core.artifacts.remote import open_registry
 
-    return Registry(registry or context.obj)
+    return open_registry(registry or context.obj)
 
 
 def _current_or_none(registry: "Registry") -> str | None:

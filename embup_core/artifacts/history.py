@@ -68,6 +68,14 @@ class DeploymentHistory:
         """Whether it is known how a version came into service, and so what was there before it."""
         return any(line["version"] == version and line["how"] != "rollback" for line in self._lines())
 
+    def replace(self, content: bytes) -> None:
+        """Take over the record of another place, while `held`; in the same file, which is what is locked."""
+        with self._path.open("r+b") as file:
+            file.write(content)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+
     @contextmanager
     def held(self) -> Iterator[Record]:
         """Keep others from moving CURRENT meanwhile; gives what notes a move.
@@ -123,9 +131,14 @@ def _come_to(steps: list[str], version: str) -> None:
         steps.append(version)
 
 
-def _append(descriptor: int, version: str, how: How, before: str | None) -> None:
+def line_of(version: str, how: How, before: str | None) -> bytes:
+    """One move as it is recorded, with the time."""
     line = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "how": how}
-    content = json.dumps({**line, "version": version, "before": before}).encode() + b"\n"
+    return json.dumps({**line, "version": version, "before": before}).encode() + b"\n"
+
+
+def _append(descriptor: int, version: str, how: How, before: str | None) -> None:
+    content = line_of(version, how, before)
     size_bytes = os.fstat(descriptor).st_size
     if size_bytes and os.pread(descriptor, 1, size_bytes - 1) != b"\n":
         content = b"\n" + content  # behind a line cut short

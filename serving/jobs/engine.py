@@ -190,6 +190,7 @@ class BatchEngine:
             return True
         try:
             version = job.model_version or self._models.current().version
+            await self._models.bring_here(version)
         except ArtifactError as error:
             log.warning("a batch waits for a decoder", batch_request_id=job_id, error=str(error))
             return False
@@ -272,7 +273,7 @@ class BatchEngine:
     ) -> protocol.Open:
         return protocol.Open(
             batch_request_id=job.batch_request_id,
-            registry=str(self._settings.registry.absolute()),
+            registry=str(self._settings.registry_folder.absolute()),
             model_version=version,
             request=job.request,
             checkpoint=checkpoint,
