@@ -258,7 +258,8 @@ class ObjectStore:
 
         mode: Any = None
         if isinstance(only, StoredObject):
-            mode = {"e_tag": only.etag, "version": only.version}
+            known = {"e_tag": only.etag, "version": only.version}
+            mode = {name: value for name, value in known.items() if value is not None}
         elif only is not None:
             mode = "create"
         try:
