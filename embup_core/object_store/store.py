@@ -228,13 +228,13 @@ class ObjectStore:
             (start, min(start + _BLOCK_BYTES, stored.size_bytes))
             for start in range(0, stored.size_bytes, _BLOCK_BYTES)
         ]
-        done = 0
+        done, name = 0, stored.key.rpartition("/")[2]
         with target.open("wb") as file:
             for content in self.read_ranges(stored, blocks):
                 file.write(content)
                 done += len(content)
                 if progress is not None:
-                    progress(f"downloading {target.name}", done, stored.size_bytes)
+                    progress(f"downloading {name}", done, stored.size_bytes)
             file.flush()
             os.fsync(file.fileno())
 

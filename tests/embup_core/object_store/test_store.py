@@ -86,7 +86,7 @@ def test_large_files_go_up_in_parts_and_come_down_in_blocks(
     s3.requests.clear()
     store.download(stored, tmp_path / "down", progress=lambda *found: told.append(found))
     assert (tmp_path / "down").read_bytes() == content
-    assert told[-1] == ("downloading down", MANY_BYTES, MANY_BYTES)
+    assert told[-1] == ("downloading large", MANY_BYTES, MANY_BYTES)
     assert [status[:3] for _, _, status in s3.requests] == ["206"] * 5
     store.write("large", content[:-1] + b"x")
     with pytest.raises(ObjectChangedError):
