@@ -18,7 +18,7 @@ WORKDIR /src
 # installs a package with nothing in it, and the dependencies of the extra.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN python -m venv /opt/embup \
-    && /opt/embup/bin/python -m pip install --constraint constraints.txt '.[serve]'
+    && /opt/embup/bin/python -m pip install --constraint constraints.txt '.[s3,serve]'
 COPY debugger ./debugger
 COPY embup_core ./embup_core
 COPY embup_client ./embup_client
@@ -37,7 +37,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN python -m venv /opt/embup \
     && sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml > torch.txt \
     && /opt/embup/bin/python -m pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --requirement torch.txt \
-    && /opt/embup/bin/python -m pip install --constraint constraints.txt '.[dagster]'
+    && /opt/embup/bin/python -m pip install --constraint constraints.txt '.[dagster,s3]'
 COPY debugger ./debugger
 COPY embup_core ./embup_core
 COPY embup_client ./embup_client

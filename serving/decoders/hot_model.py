@@ -78,7 +78,7 @@ class HotModel:
     reloads, failures
         How often one was put into service, and refused.
     on_swap
-        Called when another one has come into service, or can be had again.
+        Called when another one has come into service.
     """
 
     def __init__(self, registry: Registry, executor: Executor) -> None:
@@ -257,7 +257,6 @@ class HotModel:
             log.warning("the registry does not answer", in_service=self.version, error=outage)
         elif outage is None and self._logged_outage:
             log.info("the registry answers again", in_service=self.version)
-            self.on_swap()  # a batch may wait for a version that is not here
         self._logged_outage = outage is not None
         return state
 
