@@ -17,6 +17,7 @@ Version = Annotated[str, typer.Argument(metavar="VERSION", help="As `embup model
 SomeVersion = Annotated[
     str | None, typer.Argument(metavar="VERSION", help="As `embup models` lists it; all without one.")
 ]
+MOST_BATCHES = 1000
 # None where the option stands before the subcommand, or in the environment: `_opened` looks there.
 SubRegistry = Annotated[
     str | None,
@@ -153,6 +154,19 @@ def prune(
     context: typer.Context,
     *,
     keep: Annotated[int, typer.Option("--keep", min=0, help="How many of the newest versions stay.")],
+    quarterly: Annotated[
+        bool, typer.Option("--quarterly/--no-quarterly", help="Keep the newest version of each quarter, too.")
+    ] = True,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            "--service",
+            envvar="EMBUP_SERVICE_URL",
+            help="Service whose batches that have not ended keep their versions.",
+            show_default=False,
+        ),
+    ] = None,
+    api_key: options.ApiKey = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     registry: SubRegistry = None,
     json: options.Json = False,
@@ -160,10 +174,12 @@ def prune(
     """Remove old versions.
 
     The version in service and the one that a rollback needs always stay. A batch that has not ended needs its
-    version, too: look at `embup list` first.
+    version, too: name the service with --service, or look at `embup list` first.
     """
     opened = _opened(context, registry)
-    removed = opened.prunable(keep) if dry_run else opened.prune(keep)
+    pinned = [] if service is None else _versions_of_batches(service, api_key)
+    remove = opened.prunable if dry_run else opened.prune
+    removed = remove(keep, quarterly=quarterly, pinned=pinned)
     if json:
         print_json({"removed": removed, "dry_run": dry_run, "kept": opened.version_names()})
         return
@@ -206,6 +222,15 @@ def _opened(context: typer.Context, registry: str | None) -> "Registry":
     from embup_core.artifacts.remote import open_registry
 
     return open_registry(registry or context.obj)
+
+
+def _versions_of_batches(service: str, api_key: str | None) -> list[str]:
+    """Versions of the batches that a service has not ended."""
+    from embup.cli.client import connect
+
+    with connect(service, api_key) as client:
+        live = client.batches(limit=MOST_BATCHES, status="IN PROGRESS")
+    return [batch.model_version for batch in live if batch.model_version is not None]
 
 
 def _current_or_none(registry: "Registry") -> str | None:

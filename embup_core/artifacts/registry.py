@@ -28,7 +28,7 @@ from embup_core.files.atomic import replace_durably, sync_folder
 from embup_core.upsampler import Upsampler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -276,10 +276,19 @@ class Registry:
                 remedy="Give this user the right to write there, or free space.",
             ) from error
 
-    def prunable(self, keep: int) -> list[str]:
+    def prunable(self, keep: int, *, quarterly: bool = False, pinned: Collection[str] = ()) -> list[str]:
         """Versions that `prune` would remove, oldest first.
 
         All but the newest `keep`, the one in service, and the one that a rollback would put into service.
+
+        Parameters
+        ----------
+        keep
+            How many of the newest versions stay.
+        quarterly
+            Whether the newest version of each quarter of a year stays, too.
+        pinned
+            Versions that stay, such as those of batches that have not ended.
 
         Raises
         ------
@@ -287,21 +296,23 @@ class Registry:
             CURRENT cannot be read, so the version in service is not known.
         """
         names = self.version_names()
-        needed = set(names[:keep])
+        needed = {*names[:keep], *pinned}
+        if quarterly:  # of the names of one quarter the last one set stays, which is the newest
+            needed |= set({_quarter(name): name for name in reversed(names)}.values())
         with suppress(NoArtifactError):  # nothing is in service, or nothing was before
             needed.add(self.current_version())
             needed.add(self.earlier_version())
         return sorted(name for name in names if name not in needed)
 
-    def prune(self, keep: int) -> list[str]:
+    def prune(self, keep: int, *, quarterly: bool = False, pinned: Collection[str] = ()) -> list[str]:
         """Remove old versions; returns their names, oldest first.
 
         Nothing is promoted meanwhile. A batch that has not ended needs its version.
 
         Parameters
         ----------
-        keep
-            How many of the newest versions stay; see `prunable` for the others that do.
+        keep, quarterly, pinned
+            What stays; see `prunable`.
 
         Raises
         ------
@@ -312,7 +323,7 @@ class Registry:
             return []
         try:
             with self._history.held():
-                removed = self.prunable(keep)
+                removed = self.prunable(keep, quarterly=quarterly, pinned=pinned)
                 for version in removed:
                     # Renamed first, so that no reader finds a version of which a part is gone.
                     hidden = self.root / f"{STAGING}removed-{version}"
@@ -459,6 +470,11 @@ class Registry:
     def load(self, version: str | None = None) -> Upsampler:
         """A version ready to serve, by default the one in service; raises `ArtifactError`."""
         return Upsampler(self.load_artifact(version))
+
+
+def _quarter(version: str) -> tuple[str, int]:
+    """Year and quarter in which a version was published."""
+    return version[:4], (int(version[4:6]) + 2) // 3
 
 
 def _require_own_name(folder: Path, manifest: dict[str, Any]) -> None:

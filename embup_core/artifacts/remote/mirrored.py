@@ -47,7 +47,7 @@ from embup_core.files.atomic import replace_durably
 from embup_core.object_store import NEW, ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from embup_core.artifacts.artifact import Artifact
     from embup_core.object_store import StoredObject
@@ -56,6 +56,7 @@ _MANIFESTS = ".manifests"
 _HISTORY_BYTES = 4 << 20
 _HISTORY_LINES = 2000
 _RECORD_TRIES = 5
+_KEPT_COPIES = 12  # of the newest versions; what is in service, and the one before, stay in any case
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,7 @@ class MirroredRegistry(Registry):
         pointer = self._pointer
         if pointer is not None and pointer.content is not None and pointer.content.strip() == name.encode():
             self._keep_pointer(name)
+            self._remove_old_copies()
         return artifact
 
     def point_at(self, version: str, how: How, *, only_from: str | None = None) -> None:
@@ -222,7 +224,7 @@ class MirroredRegistry(Registry):
         if (self.root / version).is_dir():
             self._keep_pointer(version)
 
-    def prune(self, keep: int) -> list[str]:
+    def prune(self, keep: int, *, quarterly: bool = False, pinned: Collection[str] = ()) -> list[str]:
         """Remove old versions from the store and from here; see `Registry.prune`.
 
         A version's manifest goes first, so that no reader finds a version of which a part is gone. What
@@ -231,7 +233,7 @@ class MirroredRegistry(Registry):
         self.look()
         removed = []
         with self._asking():
-            for version in self.prunable(keep):
+            for version in self.prunable(keep, quarterly=quarterly, pinned=pinned):
                 key = f"{version}/{MANIFEST_FILE}"
                 manifest = self._store.read(key, max_bytes=MAX_MANIFEST_BYTES)
                 self._store.delete([key])
@@ -240,14 +242,27 @@ class MirroredRegistry(Registry):
                     self._store.write(key, manifest[0])
                     continue
                 remove_files(self._store, version)
-                for folder in (self.root / version, self.root / _MANIFESTS / version):
-                    if folder.is_dir():
-                        hidden = self.root / f"{STAGING}removed-{version}"
-                        folder.rename(hidden)
-                        shutil.rmtree(hidden)
+                self._remove_copy(version)
                 removed.append(version)
             remove_abandoned(self._store)
         return removed
+
+    def _remove_copy(self, version: str) -> None:
+        for folder in (self.root / version, self.root / _MANIFESTS / version):
+            if folder.is_dir():
+                # Renamed first, so that no reader finds a version of which a part is gone.
+                hidden = self.root / f"{STAGING}removed-{version}"
+                folder.rename(hidden)
+                shutil.rmtree(hidden)
+
+    def _remove_old_copies(self) -> None:
+        """Remove copies of old versions that the store has, and that can be fetched again."""
+        old = super().version_names()[_KEPT_COPIES:]
+        if old:
+            with suppress(ArtifactError), self._asking():  # the next load tries again
+                needed = {self.current_version(), self.earlier_version()}
+                for version in set(old).intersection(stored_versions(self._store)) - needed:
+                    self._remove_copy(version)
 
     def _written(self, version: str) -> None:
         try:

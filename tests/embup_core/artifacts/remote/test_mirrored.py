@@ -236,6 +236,23 @@ def test_old_versions_are_removed_and_what_is_needed_stays(
     assert {one.key.split("/")[0] for one in store.objects()} == {a, e, "CURRENT", "DEPLOYMENTS"}
 
 
+def test_copies_of_old_versions_are_removed_while_the_store_has_them(
+    opened: Open, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embup_core.artifacts.remote.mirrored._KEPT_COPIES", 2)
+    registry = opened()
+    versions = [publish(registry, number) for number in range(5)]
+    registry.promote(versions[0])
+    reader = opened("reader")
+    for version in versions:
+        reader.path(version)
+    reader.load()
+    copies = set(Registry(reader.root).version_names())
+    assert copies == {versions[0], versions[3], versions[4]}, "the newest, and in service with the one before"
+    assert set(reader.version_names()) == set(versions)
+    assert reader.load(versions[1]).version == versions[1], "fetched again"
+
+
 def test_a_version_promoted_while_it_is_pruned_stays_whole(
     opened: Open, publish: Publish, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
