@@ -59,6 +59,7 @@ ENV PATH=/opt/embup/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     EMBUP_DATA=/data \
     EMBUP_REGISTRY=/data/registry \
+    EMBUP_REGISTRY_CACHE=/data/registry-cache \
     EMBUP_BATCH_ROOTS=/data
 WORKDIR /data
 VOLUME /data
