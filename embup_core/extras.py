@@ -23,6 +23,7 @@ EXTRA_OF: Final[Mapping[str, str]] = {
     "jinja2": "serve",
     "litestar": "serve",
     "matplotlib": "train",
+    "obstore": "s3",
     "offapi": "serve",
     "openTSNE": "debug",
     "opentelemetry": "otel",

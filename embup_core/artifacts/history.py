@@ -103,6 +103,14 @@ class DeploymentHistory:
         """Every recorded move, the latest last."""
         return [Deployment(**line) for line in self._lines()]
 
+    def replace(self, content: bytes) -> None:
+        """Take over the record of another place, while `held`; in the same file, which is what is locked."""
+        with self._path.open("r+b") as file:
+            file.write(content)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+
     @contextmanager
     def held(self) -> Iterator[Record]:
         """Keep others from moving CURRENT meanwhile; gives what notes a move.
@@ -158,10 +166,15 @@ def _come_to(steps: list[str], version: str) -> None:
         steps.append(version)
 
 
-def _append(descriptor: int, version: str, how: How, before: str | None, note: str | None) -> None:
+def line_of(version: str, how: How, before: str | None, note: str | None) -> bytes:
+    """One move as it is recorded, with the time and the user."""
     line: dict[str, str | None] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "how": how}
     line |= {"version": version, "before": before, "by": _user()} | ({"note": note[:_NOTE]} if note else {})
-    content = json.dumps(line).encode() + b"\n"
+    return json.dumps(line).encode() + b"\n"
+
+
+def _append(descriptor: int, version: str, how: How, before: str | None, note: str | None) -> None:
+    content = line_of(version, how, before, note)
     size_bytes = os.fstat(descriptor).st_size
     if size_bytes and os.pread(descriptor, 1, size_bytes - 1) != b"\n":
         content = b"\n" + content  # behind a line cut short

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from embup_client import Client, Reloaded
 from embup_core.artifacts.registry import Registry
+from embup_core.artifacts.remote import open_registry
 from embup_core.sources import SourceFiles, resolve_source
 from embup_core.training.data_folder import remember_source
 from embup_core.training.selection import wanted_candidates
@@ -101,10 +102,13 @@ class DecoderRegistry(dg.ConfigurableResource["DecoderRegistry"]):
     """Place of published decoders."""
 
     root: str = Field(description=str(PipelineSettings.model_fields["registry"].description))
+    cache: str = Field(
+        default="", description=str(PipelineSettings.model_fields["registry_cache"].description)
+    )
 
     def open(self) -> Registry:
-        """The registry."""
-        return Registry(Path(self.root))
+        """The registry; in an object store, as it is now."""
+        return open_registry(self.root, Path(self.cache) if self.cache else None)
 
 
 class UpsamplerService(dg.ConfigurableResource["UpsamplerService"]):
@@ -195,7 +199,7 @@ def resources_for(settings: PipelineSettings) -> dict[str, Any]:
         "promotion": PromotionChoice(promote=settings.promote),
         "data_folder": DataFolder(root=str(settings.data)),
         "staging": StagingRoot(root=str(settings.data / "staging")),
-        "registry": DecoderRegistry(root=str(settings.registry)),
+        "registry": DecoderRegistry(root=str(settings.registry), cache=str(settings.cache_folder)),
         "service": UpsamplerService(url=settings.service_url),
         "notifications": Notifications(
             file=str(settings.notify_file or ""),

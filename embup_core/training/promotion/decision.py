@@ -127,7 +127,7 @@ class Promotion:
             return f"{self.objection} It is in service, as asked; to go back: embup models rollback"
         return (
             f"{self.objection} {version} is published and not in service. To put it into service: "
-            f"embup models promote {version} --registry {registry.root}"
+            f"embup models promote {version} --registry {registry.address}"
         )
 
 

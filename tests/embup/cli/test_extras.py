@@ -172,6 +172,7 @@ def test_commands_of_the_base_work_without_an_extra(arguments: list[str], regist
         ("debug", ["debug", "list"]),
         ("debug", ["debug", "import", "in.json", "--name", "x"]),
         ("debug", ["debug", "predict", "x", "--url", "http://127.0.0.1"]),
+        ("s3", ["models", "--registry", "s3://bucket/registry"]),
         ("client", ["submit", "in.txt", "out.txt"]),
         ("client", ["status", "x"]),
         ("client", ["watch", "x"]),

@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 import pytest
 
+from embup.cli.service_process import service_process
 from embup_core.artifacts.anchoring import publish_with_anchors
 from embup_core.artifacts.artifact import Provenance
 from embup_core.artifacts.golden import golden_inputs
@@ -263,6 +264,26 @@ def test_an_override_of_the_gate_is_told_and_listed(
 
 
 @pytest.mark.parametrize("command", ["show", "compare", "history", "prune", "promote", "rollback", "verify"])
+def test_versions_of_batches_that_have_not_ended_are_kept(
+    embup: Callable[..., Any], two: Registry, publish_another: Callable[[Registry, int], str], tmp_path: Path
+) -> None:
+    pinned = two.current_version()
+    with service_process(registry=two.root, data=tmp_path / "data", log=tmp_path / "log") as url:
+        rows = np.random.default_rng(0).standard_normal((20_000, 32)).astype(np.float32)
+        np.save(tmp_path / "data" / "in.npy", rows)
+        submitted = embup("submit", tmp_path / "data" / "in.npy", tmp_path / "data" / "o.txt", "--url", url)
+        assert submitted.returncode == 0, submitted.stderr
+        for seed in (8, 9):
+            publish_another(two, seed)
+        two.promote(two.version_names()[0])
+        prune = ("models", "prune", "--keep", "0", "--no-quarterly", "--registry", two.root, "--json")
+        assert pinned in json.loads(embup(*prune, "--dry-run").stdout)["removed"]
+        result = json.loads(embup(*prune, "--service", url).stdout)
+        assert pinned in result["kept"]
+        assert result["removed"]
+
+
+@pytest.mark.parametrize("command", ["show", "compare", "prune", "promote", "rollback", "verify"])
 def test_each_subcommand_explains_itself(embup: Callable[..., Any], command: str) -> None:
     result = embup("models", command, "--help")
     assert (result.returncode, result.stderr) == (0, "")
