@@ -71,7 +71,7 @@ def refit(
     decoder = DECODERS[evaluation.champion](**evaluation.settings[evaluation.champion])
     if on_steps is not None:
         decoder.on_progress = on_steps
-    projected, coordinates = sample.all_rows()
+    projected, coordinates = sample.published_rows()
     return decoder.fit(projected, coordinates, output_dims=sample.output_dims, basis=sample.basis)
 
 
@@ -122,7 +122,7 @@ def publish_champion(
         test_rows=split[TEST_ROWS_FIELD],
         asked=promote,
     )
-    projected, _ = sample.all_rows()
+    projected, _ = sample.published_rows()
     recovered = None if sample.transform is None else RecoveredMap.from_fit(sample.transform)
     anchors = fit_anchors(decoder, sample, evaluation)
     info = registry.publish(

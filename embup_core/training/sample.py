@@ -13,6 +13,7 @@ from embup_core.geometry.source_check import judge_rows, left_out_note, rows_to_
 from embup_core.sources import (
     DataProfile,
     load_anchors,
+    load_held_out,
     load_projected,
     load_row_labels,
     require_agreement,
@@ -75,9 +76,9 @@ class Sample:
         """Rows that take no part, because they are wrong or were listed: int64, shape (w,), sorted."""
         return np.setdiff1d(np.arange(len(self.projected)), self.rows.all_rows)
 
-    def all_rows(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """z and coordinates of every row that takes part: float32, shapes (n, d) and (n, r)."""
-        rows = self.rows.all_rows
+    def published_rows(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """z and coordinates of what the published decoder is fitted on: float32, shapes (n, d) and (n, r)."""
+        rows = self.rows.published_rows
         if len(rows) == len(self.projected):  # without a copy
             return self.projected, self.coordinates
         return self.projected[rows], self.coordinates[rows]
@@ -159,8 +160,9 @@ def open_sample(
         None if path is None else load_row_labels(path, n_rows) for path in (files.groups, files.labels)
     )
     anchors = None if files.anchors is None else load_anchors(files.anchors, n_rows, output_dims=output_dims)
+    held_out = None if files.held_out is None else load_held_out(files.held_out, n_rows)
     listed = require_rows(without, n_rows)
-    rows = split_right_rows(n_rows, listed, groups, split=split, seed=seed)
+    rows = split_right_rows(n_rows, listed, groups, held_out=held_out, split=split, seed=seed)
     profile = validate_pair(files, progress=progress)
     matrix = CosineMatrix.open(files.cosines)
     if anchors is not None and files.anchors is not None:
@@ -172,7 +174,7 @@ def open_sample(
     defects = judge_rows(projected, coordinates, files)
     left_out = rows_to_leave_out(defects, files, leave_out=leave_out_wrong_rows, without=listed)
     if len(left_out) > len(listed):
-        rows = split_right_rows(n_rows, left_out, groups, split=split, seed=seed)
+        rows = split_right_rows(n_rows, left_out, groups, held_out=held_out, split=split, seed=seed)
     sample = Sample(
         projected,
         coordinates,
