@@ -120,9 +120,7 @@ def check_drop(
         return _refused(drop, list(report.checks), known, basis=report.basis)
     held_out = held_out_mask(judged.projected[rows])
     report = replace(report, accepted_rows=len(rows), held_out_rows=int(held_out.sum()))
-    return CheckedDrop(
-        report, rows, np.ascontiguousarray(judged.coordinates[rows]), judged.known, known
-    )
+    return CheckedDrop(report, rows, np.ascontiguousarray(judged.coordinates[rows]), judged.known, known)
 
 
 def keep_verdict(place: DropsFolder, checked: CheckedDrop) -> None:
@@ -152,9 +150,7 @@ def _report(progress: Progress | None, note: str) -> None:
 
 
 def _refused(drop: Drop, checks: Sequence[Check], known: Known | None, *, basis: str = "") -> CheckedDrop:
-    report = DropReport(
-        drop.month, drop.rows, tuple(checks), basis=basis, drop_sha256=drop.sha256
-    ).complete()
+    report = DropReport(drop.month, drop.rows, tuple(checks), basis=basis, drop_sha256=drop.sha256).complete()
     nothing = np.empty((0, 0), np.float32)
     return CheckedDrop(report, np.empty(0, np.int64), nothing, None, known)
 
@@ -188,15 +184,12 @@ def _check_number(kept: int, rows: int) -> Check:
 
 def _check_drift(judged: Judged, kept: NDArray[np.bool_], earlier: Sequence[AcceptedDrop]) -> list[Check]:
     before_z = before_c = None
+    dims = min(LEADING_DIMS, *(one.coordinates().shape[1] for one in earlier), judged.coordinates.shape[1])
     if earlier:
         every = max(1, sum(one.report.accepted_rows for one in earlier) // _REFERENCE_ROWS)
         before_z = np.concatenate([one.projected()[::every] for one in earlier])
-        before_c = np.concatenate(
-            [np.asarray(one.coordinates()[::every, :LEADING_DIMS]) for one in earlier]
-        )
+        before_c = np.concatenate([np.asarray(one.coordinates()[::every, :dims]) for one in earlier])
     return [
         check_drift("drift_of_z", before_z, judged.projected[kept], what="Rows of z"),
-        check_drift(
-            "drift_of_coordinates", before_c, judged.coordinates[kept][:, :LEADING_DIMS], what="Originals"
-        ),
+        check_drift("drift_of_coordinates", before_c, judged.coordinates[kept, :dims], what="Originals"),
     ]

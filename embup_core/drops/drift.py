@@ -117,5 +117,3 @@ def check_drift(
         tuple({"dimension": int(dim), "psi": float(psi[dim])} for dim in worst),
         figures=figures,
     )
-
-

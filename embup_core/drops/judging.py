@@ -20,7 +20,8 @@ from embup_core.drops.format import (
 from embup_core.drops.known import Known
 from embup_core.drops.landmark_cosines import NOT_RUN_IN_FIRST, Span, check_landmarks, place_rows
 from embup_core.drops.report import CHECKS, Check, Status
-from embup_core.drops.row_checks import MOST_QUARANTINED, check_defects, judge_angles, judge_by_map
+from embup_core.drops.map_growth import extend_map
+from embup_core.drops.row_checks import MOST_QUARANTINED, check_defects, judge_by_map
 from embup_core.errors import InvalidDataError, SourceError
 from embup_core.geometry.source_check import judge_rows
 from embup_core.geometry.transform import recover_transform
@@ -206,7 +207,7 @@ def judge_later(drop: Drop, known: Known, earlier: Sequence[AcceptedDrop]) -> Ju
     if judged.checks[-1].status == Status.failed or not considered.any():
         return judged
     if added:
-        checks, wrong, now = _judge_by_new_map(drop, projected, unit, now, earlier, considered)
+        checks, wrong, now = _judge_by_grown_map(projected, unit, now, considered)
     else:
         checks, wrong = judge_by_map(projected, unit, known.map, considered)
         now = _with_better_map(now, projected, unit, considered & ~wrong, earlier)
@@ -216,26 +217,20 @@ def judge_later(drop: Drop, known: Known, earlier: Sequence[AcceptedDrop]) -> Ju
     return judged
 
 
-def _judge_by_new_map(
-    drop: Drop,
+def _judge_by_grown_map(
     projected: NDArray[np.float32],
     unit: NDArray[np.float32],
     known: Known,
-    earlier: Sequence[AcceptedDrop],
     considered: NDArray[np.bool_],
 ) -> tuple[list[Check], NDArray[np.bool_], Known]:
-    """Judge a drop that brings dimensions of which the map knows nothing: it is fitted to both."""
-    z, c = _earlier_rows(earlier, known.basis.dims, _FIT_ROWS)
-    found = recover_transform(
-        np.concatenate([z, projected]), np.concatenate([c, unit]), fit_rows=len(z) + min(len(unit), _FIT_ROWS)
-    )
-    if not found.is_affine:
-        checks, wrong = judge_by_map(projected, unit, RecoveredMap.from_fit(found), considered)
-        return checks, wrong, known
-    angles, limits = found.angles[len(z) :], found.tolerances[len(z) :]
-    checks, wrong = judge_angles(projected, unit, found.project(unit), angles, limits, considered)
-    known = Known(known.basis, known.landmark_months, known.landmark_rows, RecoveredMap.from_fit(found))
-    return checks, wrong, known
+    """Judge a drop that brings dimensions of which the map knows nothing, after it has been extended."""
+    found = extend_map(known.map, projected, unit, considered)
+    if found is None:
+        why = "There are too few rows for the map in the dimensions that this drop adds."
+        checks = [Check(name, Status.warning, CHECKS[name], why) for name in ("same_map", "rows_belong")]
+        return checks, np.zeros(len(projected), dtype=bool), known
+    checks, wrong = judge_by_map(projected, unit, found, considered)
+    return checks, wrong, Known(known.basis, known.landmark_months, known.landmark_rows, found)
 
 
 def _with_better_map(
@@ -251,9 +246,7 @@ def _with_better_map(
     z, c = _earlier_rows(earlier, unit.shape[1], _FIT_ROWS)
     if len(z) + int(belonging.sum()) <= known.map.rows_used:
         return known
-    found = recover_transform(
-        np.concatenate([z, projected[belonging]]), np.concatenate([c, unit[belonging]])
-    )
+    found = recover_transform(np.concatenate([z, projected[belonging]]), np.concatenate([c, unit[belonging]]))
     better = found.is_affine and (not known.map.affine or found.median_angle < known.map.median_angle)
     return (
         Known(known.basis, known.landmark_months, known.landmark_rows, RecoveredMap.from_fit(found))
@@ -354,8 +347,11 @@ def _open_extra(drop: Drop, rows: int) -> tuple[NDArray[np.int64], NDArray[np.fl
     if path is None:
         return None
     numbers = np.load(path, allow_pickle=False)
-    if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or not len(numbers) or (
-        len(np.unique(numbers)) != len(numbers) or numbers.min() < 0 or numbers.max() >= rows
+    if (
+        numbers.ndim != 1
+        or numbers.dtype.kind not in "iu"
+        or not len(numbers)
+        or (len(np.unique(numbers)) != len(numbers) or numbers.min() < 0 or numbers.max() >= rows)
     ):
         raise InvalidDataError(
             f"{path}: expected distinct rows of this drop, found {numbers.dtype} of shape {numbers.shape}.",

@@ -91,9 +91,7 @@ def make_drop(
         arrays[COSINES] = _first_cosines(cosines, originals)
     else:
         arrays |= _later_cosines(known, landmark_cosines, originals, landmark_originals, half_precision)
-    arrays |= {
-        name: values for name, values in ((GROUPS, groups), (LABELS, labels)) if values is not None
-    }
+    arrays |= {name: values for name, values in ((GROUPS, groups), (LABELS, labels)) if values is not None}
     for name, array in arrays.items():
         if len(array) != len(projected) and name != EXTRA_LANDMARKS:
             raise InputError(
@@ -181,5 +179,3 @@ def _products(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[
     for block in row_blocks(len(left)):
         found[block] = left[block] @ right.T
     return found
-
-

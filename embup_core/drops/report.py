@@ -150,9 +150,7 @@ class DropReport:
         """The report with a line for every check, in order: those that are missing were not run."""
         found = {one.name: one for one in self.checks}
         why = "An earlier check failed."
-        return replace(
-            self, checks=tuple(found.get(name) or Check.not_run(name, why) for name in CHECKS)
-        )
+        return replace(self, checks=tuple(found.get(name) or Check.not_run(name, why) for name in CHECKS))
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, for people and for `from_json`."""

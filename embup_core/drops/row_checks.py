@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST_QUARANTINED: Final = MOST_LEFT_OUT
 """Largest share of wrong rows of a drop that is accepted without them."""
 _TAIL: Final = 3.0
-_QUARTILES: Final = 4.0
+_QUARTILES: Final = 6.0
 _LARGEST_ALLOWANCE: Final = 0.15
 """Radians that rounded cosines may add to the tolerance. Measured: rows with float16 cosines are off by 0.03
 to 0.07, rows of other originals by 0.43 to 0.95 (99 % of them)."""
@@ -32,7 +32,9 @@ _FEWEST_ALONE: Final = 200
 """With fewer rows a map fitted to one drop alone explains nothing."""
 
 
-def angles_to(found: RecoveredMap, projected: NDArray[np.float32], unit: NDArray[np.float32]) -> NDArray[np.float64]:
+def angles_to(
+    found: RecoveredMap, projected: NDArray[np.float32], unit: NDArray[np.float32]
+) -> NDArray[np.float64]:
     """Radians between rows of z and what the map makes of their coordinates: float64, shape (n,)."""
     chord = np.linalg.norm(found.project(unit).astype(np.float64) - projected, axis=1)
     return np.asarray(2 * np.arcsin(np.minimum(chord / 2, 1)))
@@ -79,31 +81,11 @@ def judge_by_map(
             "exact enough to judge rows."
         )
         return [_unjudged(name, why) for name in ("same_map", "rows_belong")], nothing
-    return judge_angles(projected, unit, found.project(unit), angles, np.full(len(angles), limit), considered)
-
-
-def judge_angles(
-    projected: NDArray[np.float32],
-    unit: NDArray[np.float32],
-    predicted: NDArray[np.floating],
-    angles: NDArray[np.float64],
-    limits: NDArray[np.float64],
-    considered: Mask,
-) -> tuple[list[Check], Mask]:
-    """The verdict on rows whose angles to the map are known; parameters as for `judge_by_map`.
-
-    Parameters
-    ----------
-    predicted
-        What the map makes of the coordinates: floats, shape (n, d).
-    angles, limits
-        Radians, and the largest of a row that belongs: float64, shape (n,).
-    """
-    wrong = considered & ~(angles <= limits)
+    wrong = considered & ~(angles <= limit)
     share = float(wrong.sum() / max(1, considered.sum()))
     median = float(np.median(angles[considered]))
-    figures = {"wrong_share": share, "median_angle": median, "tolerance": float(np.median(limits))}
-    expected = f"angles to the map of at most {figures['tolerance']:.1e} radians"
+    figures = {"wrong_share": share, "median_angle": median, "tolerance": limit}
+    expected = f"angles to the map of at most {limit:.1e} radians"
     if share > _MOST:
         changed = _map_changed(projected[considered], unit[considered], median, figures)
         if changed is not None:
@@ -118,7 +100,8 @@ def judge_angles(
         else "Most rows do not belong to their cosines, so the map cannot be told.",
         figures=figures,
     )
-    return [same, _belonging(wrong, angles, _owners(predicted, projected, wrong, limits), expected, figures)], wrong
+    owners = _owners(found.project(unit), projected, wrong, limit)
+    return [same, _belonging(wrong, angles, owners, expected, figures)], wrong
 
 
 def check_defects(defects: RowDefects) -> tuple[list[Check], Mask]:
@@ -171,7 +154,7 @@ def _map_changed(
 
 
 def _owners(
-    predicted: NDArray[np.floating], projected: NDArray[np.float32], wrong: Mask, limits: NDArray[np.float64]
+    predicted: NDArray[np.float32], projected: NDArray[np.float32], wrong: Mask, limit: float
 ) -> dict[int, int]:
     """For wrong rows of z, the row of cosines that they belong to, where it is in this drop."""
     rows = np.flatnonzero(wrong)
@@ -179,7 +162,7 @@ def _owners(
         return {}
     from scipy.spatial import KDTree
 
-    distance, place = KDTree(predicted).query(projected[rows], distance_upper_bound=float(np.median(limits)))
+    distance, place = KDTree(predicted).query(projected[rows], distance_upper_bound=limit)
     return {int(row): int(at) for row, at, far in zip(rows, place, distance, strict=True) if np.isfinite(far)}
 
 
@@ -193,7 +176,9 @@ def _belonging(
     )
     figures = {**figures, "wrong_rows": float(len(rows)), "found_elsewhere": float(len(owners))}
     if not len(rows):
-        return Check("rows_belong", Status.passed, expected, f"all {len(wrong):,} rows belong", figures=figures)
+        return Check(
+            "rows_belong", Status.passed, expected, f"all {len(wrong):,} rows belong", figures=figures
+        )
     share = len(rows) / len(wrong)
     elsewhere = f"; {len(owners):,} of them belong to other rows of the drop" if owners else ""
     if share > MOST_QUARANTINED:

@@ -172,7 +172,11 @@ def open_sample(
     recovery_s = time.perf_counter() - started_s
     coordinates = recovered.coordinates
     defects = judge_rows(projected, coordinates, files)
-    left_out = rows_to_leave_out(defects, files, leave_out=leave_out_wrong_rows, without=listed)
+    left_out = (
+        listed  # rows of a source with coordinates were judged before it was written
+        if files.has_coordinates
+        else rows_to_leave_out(defects, files, leave_out=leave_out_wrong_rows, without=listed)
+    )
     if len(left_out) > len(listed):
         rows = split_right_rows(n_rows, left_out, groups, held_out=held_out, split=split, seed=seed)
     sample = Sample(
