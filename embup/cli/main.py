@@ -14,9 +14,11 @@ from embup.cli import (
     check,
     debug,
     demo,
+    drops,
     evaluate,
     keys,
     models,
+    monthly,
     project,
     serve,
     sql,
@@ -64,6 +66,8 @@ def embup(
 app.command("check")(check.check)
 app.command("train")(train.train)
 app.add_typer(models.app, name="models")
+app.add_typer(drops.app, name="drops")
+app.command("monthly")(monthly.monthly)
 app.command("evaluate")(evaluate.evaluate)
 app.command("anchors")(anchors.anchors)
 app.command("upsample")(upsample.upsample)

@@ -1,4 +1,4 @@
-"""All checks of a drop in one call, and what is kept of the verdict. The shell and Dagster call the same two."""
+"""All checks of a drop in one call, and what is kept of the verdict: for the shell and for Dagster."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 ::
 
     PLACE/drops/2026-11/       a delivery (`format`); embup only reads it
-    PLACE/state/2026-11/       the verdict on it: report.json, and of an accepted one rows.npy, coordinates.npy
-                               and, where it changed them, the basis and the map
+    PLACE/state/2026-11/       the verdict: report.json, and of an accepted drop rows.npy, coordinates.npy
+                               and, where it changed them, basis and map
     PLACE/landmarks/           for whoever makes the next drop: which rows to compute cosines with
 
 A place in an object store is mirrored into a local folder: all reading and listing of drops goes through

@@ -1,4 +1,4 @@
-"""Rows of a drop placed in the basis and judged: a first drop makes the basis, later ones are held against it."""
+"""Rows of a drop placed in the basis and judged. A first drop makes the basis, later ones are held to it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from embup_core.drops.format import (
 )
 from embup_core.drops.known import Known
 from embup_core.drops.landmark_cosines import NOT_RUN_IN_FIRST, Span, check_landmarks, place_rows
-from embup_core.drops.report import CHECKS, Check, Status
 from embup_core.drops.map_growth import extend_map
+from embup_core.drops.report import CHECKS, Check, Status
 from embup_core.drops.row_checks import MOST_QUARANTINED, check_defects, judge_by_map
 from embup_core.errors import InvalidDataError, SourceError
 from embup_core.geometry.source_check import judge_rows
 from embup_core.geometry.transform import recover_transform
+from embup_core.sources.cosine_matrix import CosineMatrix
 from embup_core.sources.files import SourceFiles
 from embup_core.sources.npy import read_npy_header
 from embup_core.sources.row_labels import load_row_labels
@@ -35,7 +36,6 @@ from embup_core.sources.validation import (
     refuse_out_of_range,
     validate_pair,
 )
-from embup_core.sources.cosine_matrix import CosineMatrix
 from embup_core.training.basis import BasisChoice, recover_in
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def judge_first(
             "landmarks",
             Status.passed,
             CHECKS["landmarks"],
-            f"{len(found.basis.landmarks):,} rows are the landmarks, and span {found.basis.dims:,} dimensions",
+            f"{len(found.basis.landmarks):,} rows are the landmarks and span {found.basis.dims:,} dimensions",
             figures={"landmarks": float(len(found.basis.landmarks)), "dimensions": float(found.basis.dims)},
         )
     )
@@ -158,7 +158,7 @@ def judge_later(drop: Drop, known: Known, earlier: Sequence[AcceptedDrop]) -> Ju
     if made_with is None:
         judged.checks.append(
             _schema(
-                f"The drop was made with the basis {drop.basis or 'of a first drop'}, expected {known.basis.id}.",
+                f"The drop was made with the basis {drop.basis or 'of none'}, expected {known.basis.id}.",
                 "Make it with the landmarks that PLACE/landmarks lists.",
             )
         )
@@ -308,7 +308,7 @@ def _open_rows(drop: Drop) -> NDArray[np.float32]:
     projected = load_projected(drop.folder / PROJECTED)
     if len(projected) != drop.rows:
         raise InvalidDataError(
-            f"{drop.folder / PROJECTED} has {len(projected):,} rows, expected {drop.rows:,} as drop.json says.",
+            f"{drop.folder / PROJECTED} has {len(projected):,} rows, expected {drop.rows:,} (drop.json).",
             remedy="Make the drop again.",
         )
     for path in (drop.path(GROUPS), drop.path(LABELS)):
@@ -332,7 +332,7 @@ def _open_cosines(drop: Drop, name: str, rows: int, columns: int) -> NDArray[Any
             f"({rows}, {columns}): a row for each row of z, a column for each landmark.",
             remedy="Compute the cosines with the rows that PLACE/landmarks lists.",
         )
-    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     for start in range(0, rows, _BLOCK_ROWS):
         block = np.asarray(mapped[start : start + _BLOCK_ROWS], dtype=np.float32)
         refuse_non_finite(path, block, start)

@@ -1,4 +1,4 @@
-"""Coordinates of the rows of a later drop, by their cosines with the landmarks, and checks of these cosines."""
+"""Coordinates of the rows of a later drop by their cosines with the landmarks, and checks of these."""
 
 from __future__ import annotations
 
@@ -88,14 +88,14 @@ def check_landmarks(placed: Placed) -> Check:
     offenders = tuple(
         {"landmark": int(column), "cosine_error": float(placed.landmark_misfit[column])} for column in worst
     )
-    expected = f"a length of at most {1 + OTHER_LANDMARKS:g}, cosines met within {LARGEST_MISFIT:g} (medians)"
+    expected = f"a length of {1 + OTHER_LANDMARKS:g} or less, cosines met within {LARGEST_MISFIT:g} (medians)"
     if off > OTHER_LANDMARKS or misfit > LARGEST_MISFIT:
         return Check(
             "landmarks",
             Status.failed,
             expected,
-            f"The cosines are not those with the landmarks in their order: the recovered length is {1 + off:.3g}, "
-            f"and cosines are off by {misfit:.2g} (medians).",
+            f"The cosines are not those with the landmarks in their order: the recovered length is "
+            f"{1 + off:.3g}, and cosines are off by {misfit:.2g} (medians).",
             "Compute the cosines with the rows that PLACE/landmarks lists, in that order, by the same "
             "embedding model.",
             offenders,
@@ -106,8 +106,8 @@ def check_landmarks(placed: Placed) -> Check:
             "landmarks",
             Status.failed,
             expected,
-            f"{len(wrong)} of {len(placed.landmark_misfit):,} landmarks have other originals than in the first "
-            f"drop: the cosines with landmark {worst[0]} are off by {placed.landmark_misfit[worst[0]]:.2g}.",
+            f"{len(wrong)} of {len(placed.landmark_misfit):,} landmarks have other originals than before: "
+            f"the cosines with landmark {worst[0]} are off by {placed.landmark_misfit[worst[0]]:.2g}.",
             "Compute these columns again, with the originals that the first drop had.",
             offenders[: len(wrong)],
             figures=figures,
@@ -179,7 +179,7 @@ class Span:
                 "spanned",
                 Status.warning,
                 expected,
-                f"{len(rows)} rows have a part outside the span of the landmarks, and are quarantined{grown}.",
+                f"{len(rows)} rows lie partly outside the span of the landmarks, and are quarantined{grown}.",
                 "None is needed for a few rows.",
                 offenders,
                 tuple(rows.tolist()),

@@ -121,7 +121,7 @@ def _later_cosines(
     landmark_cosines: NDArray[np.floating] | None,
     originals: NDArray[np.floating] | None,
     landmark_originals: NDArray[np.floating] | None,
-    half_precision: bool,  # noqa: FBT001  handed on
+    half_precision: bool,
 ) -> dict[str, Any]:
     n_landmarks, dtype = len(known.basis.landmarks), np.float16 if half_precision else np.float32
     if landmark_cosines is not None:
@@ -139,7 +139,7 @@ def _later_cosines(
         )
     if len(landmark_originals) != n_landmarks:
         raise InputError(
-            f"Expected the originals of the {n_landmarks:,} landmarks, found {len(landmark_originals):,} rows.",
+            f"Expected originals of the {n_landmarks:,} landmarks, found {len(landmark_originals):,} rows.",
             remedy="PLACE/landmarks/rows.npy lists the landmarks' rows in the first drop.",
         )
     unit = _unit(originals)
@@ -171,7 +171,8 @@ def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):
         raise InputError("Originals: expected finite rows with a direction, found others.")
-    return wide / lengths
+    unit: NDArray[np.float32] = wide / lengths
+    return unit
 
 
 def _products(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,8 +1,9 @@
 """The map from originals to z, extended to directions that a drop has added to the basis.
 
 In the old directions the map A is known. With u = c A + b, and d a row's coordinates in the new directions,
-s z = u + d A' for an unknown length s. Without its part along z this is linear in A': (I - z z^T) (u + d A') = 0.
-Weights of 1 / angle make the fit one of least absolute errors, which rows that do not belong hardly move.
+s z = u + d A' for an unknown length s. Its part across z has no s and is linear in A':
+(I - z z^T) (u + d A') = 0. Weights of 1 / angle make the fit one of least absolute errors, which rows that do
+not belong hardly move.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ MOST_UNKNOWNS: Final = 6_000
 """Numbers of A' that are solved for: 0.3 GB of normal equations."""
 _SPARE: Final = 1.1
 _ROUNDS: Final = 12
+_FIT_ROWS: Final = 4_000
 _LEAST_ANGLE: Final = 1e-4
 
 
@@ -56,16 +58,17 @@ def extend_map(
         return None
     old, dims = found.matrix.shape
     added = unit.shape[1] - old
-    z, c = projected[considered].astype(np.float64), unit[considered].astype(np.float64)
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(considered))[:_FIT_ROWS]
+    short, long = projected[rows], unit[rows]
+    z, c = short.astype(np.float64), long.astype(np.float64)
     if added * dims > MOST_UNKNOWNS or len(z) * (dims - 1) < _SPARE * added * dims:
         return None
     u = c[:, :old] @ found.matrix.astype(np.float64) + found.offset.astype(np.float64)  # (n, d)
-    weights = np.ones(len(z))
-    extended = found
+    weights, angles, extended = np.ones(len(z)), np.zeros(len(z)), found
     for _ in range(_ROUNDS):
         new = _solve(z, u, c[:, old:], weights)
         extended = replace(found, matrix=np.concatenate([found.matrix, new.astype(np.float32)]))
-        angles = angles_to(extended, projected[considered], unit[considered])
+        angles = angles_to(extended, short, long)
         weights = 1 / np.maximum(angles, _LEAST_ANGLE)
     right = angles <= max(ANGLE_FLOOR, 3 * found.p99_angle)
     if not right.any():
@@ -82,7 +85,7 @@ def _solve(z: Floats, u: Floats, d: Floats, weights: Floats) -> Floats:
     (rows, dims), added = z.shape, d.shape[1]
     beside = np.eye(dims) - z[:, :, None] * z[:, None, :]  # (n, d, d): without the part along z
     outer = (d[:, :, None] * d[:, None, :] * weights[:, None, None]).reshape(rows, -1)  # (n, a * a)
-    normal = (outer.T @ beside.reshape(rows, -1)).reshape(added, added, dims, dims)
-    normal = normal.transpose(0, 2, 1, 3).reshape(added * dims, added * dims)
+    products = (outer.T @ beside.reshape(rows, -1)).reshape(added, added, dims, dims)
+    normal = products.transpose(0, 2, 1, 3).reshape(added * dims, added * dims)
     right = -np.einsum("n,ni,nk->ik", weights, d, np.einsum("nkl,nl->nk", beside, u)).reshape(-1)
     return np.asarray(np.linalg.lstsq(normal, right, rcond=None)[0]).reshape(added, dims)

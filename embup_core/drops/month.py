@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embup_core.artifacts.registry import Registry
 from embup_core.dims import DEFAULT_OUTPUT_DIMS
 from embup_core.drops.acceptance import check_drop, keep_verdict
 from embup_core.drops.folder import DropsFolder
@@ -19,8 +17,10 @@ from embup_core.training.selection import AUTO
 from embup_core.training.train import train
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
+    from embup_core.artifacts.registry import Registry
     from embup_core.drops.report import DropReport
     from embup_core.progress import Progress
     from embup_core.training.result import TrainingResult

@@ -41,7 +41,7 @@ def angles_to(
 
 
 def tolerance(found: RecoveredMap, angles: NDArray[np.float64]) -> float:
-    """Largest angle of a row that belongs: that of the map's own rows, and what rounding adds in this drop."""
+    """Largest angle of a row that belongs: that of the map's own rows, and what rounding adds in a drop."""
     rounding = _QUARTILES * float(np.quantile(angles, 0.25))
     return max(ANGLE_FLOOR, _TAIL * found.p99_angle, min(rounding, _LARGEST_ALLOWANCE))
 
@@ -147,8 +147,8 @@ def _map_changed(
         "angles to the map of the earlier drops of 1e-3 radians or so",
         f"The rows of this drop were projected by another map: the median angle to that of the earlier drops "
         f"is {median:.2g} radians, and a map fitted to this drop alone explains {alone.explained:.0%} of z.",
-        "Project them by the map of the earlier drops; or begin a new place of drops, with all rows projected "
-        "by the new map.",
+        "Project them by the map of the earlier drops; or begin a new place of drops, where the new map "
+        "projected all rows.",
         figures={**figures, "explained_alone": alone.explained},
     )
 

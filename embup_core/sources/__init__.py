@@ -17,10 +17,11 @@ from embup_core.sources.files import (
     PROJECTED_FILE,
     SourceFiles,
 )
+from embup_core.sources.profile import DataProfile
 from embup_core.sources.resolve import resolve_source
 from embup_core.sources.row_labels import load_held_out, load_row_labels
 from embup_core.sources.synthetic import SampleParameters, generate_sample
-from embup_core.sources.validation import DataProfile, load_projected, validate_pair
+from embup_core.sources.validation import load_projected, validate_pair
 
 __all__ = [
     "ANCHORS_FILE",

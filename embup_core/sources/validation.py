@@ -16,8 +16,8 @@ import numpy.typing as npt
 from embup_core.errors import InvalidDataError
 from embup_core.sources.coordinates import scan_coordinates
 from embup_core.sources.cosine_matrix import CosineMatrix
-from embup_core.sources.profile import DataProfile
 from embup_core.sources.npy import read_npy_header
+from embup_core.sources.profile import DataProfile
 from embup_core.sources.row_ranges import describe_rows
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def _refuse_rows_without_direction(path: Path, z: Floats) -> None:
 def validate_pair(files: SourceFiles, *, progress: Progress | None = None) -> DataProfile:
     """Check both files against each other and against what training needs.
 
-    A source's coordinates are checked in the place of the matrix. Memory is bounded by the projected embeddings and one buffer of 32 MiB (or one row of the matrix).
+    A source's coordinates are checked in the place of the matrix. Memory is bounded by the projected
+    embeddings and one buffer of 32 MiB (or one row of the matrix).
 
     Raises
     ------

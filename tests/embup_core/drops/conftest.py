@@ -52,7 +52,8 @@ class Place:
     @property
     def landmark_originals(self) -> Floats:
         numbers = np.load(self.folder.root / "landmarks" / "rows.npy")
-        return self.rows.originals[numbers]
+        found: Floats = self.rows.originals[numbers]
+        return found
 
     def some(self, start: int = FIRST, count: int = LATER) -> tuple[Floats, Floats]:
         """Copies of originals and z."""

@@ -70,7 +70,9 @@ def test_the_basis_grows_and_earlier_coordinates_stay(narrow: Place, tmp_path: P
     originals, z = narrow.some(FIRST + LATER)
     narrow.make("2026-03", originals, z, landmark_originals=narrow.rows.originals[landmarks])
     assert narrow.check("2026-03").verdict == Verdict.accepted
-    assert narrow.folder.known(narrow.folder.accepted()).basis.id == after.basis.id  # type: ignore[union-attr]
+    last = narrow.folder.known(narrow.folder.accepted())
+    assert last is not None
+    assert last.basis.id == after.basis.id
 
     made = write_training_set(narrow.folder, tmp_path / "set")
     c = np.load(made.folder / "coordinates.npy")

@@ -40,7 +40,8 @@ def test_the_first_month_is_promoted_and_a_refused_one_changes_nothing(place: Pl
     refused = run(place, tmp_path)
     assert refused.month == "2026-02"
     assert refused.decision == "refused"
-    assert refused.training is refused.training_set is None
+    assert refused.training is None
+    assert refused.training_set is None
     assert refused.reasons
     registry = Registry(tmp_path / "registry")
     assert registry.current_version() == first.training.version
@@ -59,7 +60,8 @@ def test_the_next_month_trains_on_all_rows_in_the_kept_basis(place: Place, tmp_p
     assert second.training_set.rows == FIRST + LATER - 2
     assert second.report.quarantined == (3, 70)
     registry = Registry(tmp_path / "registry")
-    one, other = (registry.read_basis(result.training.version) for result in (first, second))
+    versions = (first.training, second.training)
+    one, other = (registry.read_basis(result.version) for result in versions)
     assert one is not None
     assert other is not None
     assert one.id == other.id == second.report.basis
@@ -68,7 +70,7 @@ def test_the_next_month_trains_on_all_rows_in_the_kept_basis(place: Place, tmp_p
     assert manifest["data"]["source"] == "drops-2026-02"
     assert manifest["data"]["rows"] == second.training_set.rows
     # Rows decoded by both versions can be compared: they lie where their coordinates do.
-    before, after = (result.training.model.upsample(z[100:])[0] for result in (first, second))
+    before, after = (result.model.upsample(z[100:])[0] for result in versions)
     assert np.median(np.sum(before * after, axis=1)) > 0.7
     sets = [path.name for path in (tmp_path / "data" / "training-sets").iterdir()]
     assert sets == ["drops-2026-02"]
