@@ -198,7 +198,7 @@ def print_report(report: "DropReport") -> None:
             ("verdict", report.verdict),
             (
                 "rows",
-                f"{report.rows:,}; accepted {report.accepted_rows:,}, {report.held_out_rows:,} of them held out",
+                f"{report.rows:,}, accepted {report.accepted_rows:,}, held out {report.held_out_rows:,}",
             ),
             ("quarantined", f"{len(report.quarantined):,}"),
             ("duplicates", f"{len(report.duplicates):,}"),

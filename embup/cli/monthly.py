@@ -50,7 +50,8 @@ def monthly(
 ) -> None:
     """Check a month's drop, and train on all drops.
 
-    The accepted drops of all months up to this one are the training set, and the decoder is published. Exit code 0: a decoder is published; the output says whether it is in service. 1: the training failed.
+    The accepted drops of all months up to this one are the training set, and the decoder is published.
+    Exit code 0: a decoder is published; the output says whether it is in service. 1: the training failed.
     2: there is no complete drop. 3: the drop is refused, and the decoder in service stays.
     """
     from embup_core.drops import run_month

@@ -86,15 +86,8 @@ def test_drops_are_made_checked_and_listed(shell: Shell) -> None:
 
 def test_a_month_is_trained_and_a_refused_one_has_its_exit_code(shell: Shell) -> None:
     shell.make_first()
-    options = (
-        "--drops",
-        shell.place,
-        "--registry",
-        shell.folder / "registry",
-        "--data",
-        shell.folder / "data",
-    )
-    options = (*options, "--output-dims", DIMS, "--decoder", "kriging")
+    options: list[object] = ["--drops", shell.place, "--registry", shell.folder / "registry"]
+    options += ["--data", shell.folder / "data", "--output-dims", DIMS, "--decoder", "kriging"]
     code, text = shell("monthly", *options, "--json")
     assert code == 0
     first = json.loads(text)
