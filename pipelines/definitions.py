@@ -9,6 +9,7 @@ from pipelines.defs import checks
 from pipelines.defs.assets import evaluation, geometry, inputs, publication, transform
 from pipelines.defs.assets.candidates import candidate_assets
 from pipelines.defs.jobs import train_and_publish_job
+from pipelines.defs.monthly.definitions import monthly_definitions
 from pipelines.defs.resources import resources_for
 from pipelines.settings import PipelineSettings
 
@@ -16,7 +17,7 @@ from pipelines.settings import PipelineSettings
 def build_defs(
     settings: PipelineSettings | None = None, resource_overrides: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
-    """Assemble assets, checks, the job and resources.
+    """Assemble assets, checks, the job and resources; with a place of drops, what belongs to these, too.
 
     Parameters
     ----------
@@ -25,17 +26,19 @@ def build_defs(
     resource_overrides
         Resources to use instead, by key.
     """
-    return dg.Definitions(
+    settings = settings or PipelineSettings()
+    graph = dg.Definitions(
         assets=[
             *dg.load_assets_from_modules([inputs, geometry, transform, evaluation, publication]),
             candidate_assets(),
         ],
         asset_checks=dg.load_asset_checks_from_modules([checks]),
         jobs=[train_and_publish_job],
-        resources={**resources_for(settings or PipelineSettings()), **(resource_overrides or {})},
+        resources={**resources_for(settings), **(resource_overrides or {})},
         # One process a run: steps share its imports, and never do two fits compete for cores and memory.
         executor=dg.in_process_executor,
     )
+    return dg.Definitions.merge(graph, monthly_definitions(settings)) if settings.drops else graph
 
 
 @dg.definitions

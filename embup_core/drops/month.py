@@ -161,10 +161,53 @@ def run_month(
     del checked  # its coordinates are on the disk
     if not report.accepted:
         return MonthResult(month, report, None, None, time.monotonic() - started_s)
-    rows = write_training_set(place, _training_folder(Path(work), month), through=month)
-    # The one place where a month becomes a version: `train` decides about promotion by the gate.
-    trained = train(
+    rows = unite_drops(place, work, month)
+    trained = train_on_drops(
         rows.folder,
+        registry,
+        work=work,
+        decoder=decoder,
+        settings=settings,
+        output_dims=output_dims,
+        seed=seed,
+        promote=promote,
+        progress=progress,
+    )
+    return MonthResult(month, report, rows, trained, time.monotonic() - started_s)
+
+
+def unite_drops(place: DropsFolder, work: str | os.PathLike[str], month: str) -> TrainingSet:
+    """Write the training set of all accepted drops up to a month, below the data folder.
+
+    Those of other months are removed, as they can be written again. Parameters and errors are those of
+    `write_training_set` and `run_month`.
+    """
+    folder = training_folder(work, month)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for other in folder.parent.iterdir():
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+    return write_training_set(place, folder, through=month)
+
+
+def train_on_drops(
+    source: Path,
+    registry: Registry | str | os.PathLike[str],
+    *,
+    work: str | os.PathLike[str],
+    decoder: str = AUTO,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    output_dims: int = DEFAULT_OUTPUT_DIMS,
+    seed: int = 0,
+    promote: bool | None = None,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Train on a training set and publish: the one place where a month becomes a version.
+
+    Promotion is decided where `train` publishes; parameters and errors are those of `run_month`.
+    """
+    return train(
+        source,
         registry=registry,
         decoder=decoder,
         settings=settings,
@@ -174,15 +217,8 @@ def run_month(
         progress=progress,
         work=work,
     )
-    return MonthResult(month, report, rows, trained, time.monotonic() - started_s)
 
 
-def _training_folder(work: Path, month: str) -> Path:
-    """Folder of a month's training set; those of other months are removed, as they can be written again."""
-    parent = work / TRAINING_SETS
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / f"drops-{month}"
-    for other in parent.iterdir():
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
-    return folder.absolute()
+def training_folder(work: str | os.PathLike[str], month: str) -> Path:
+    """Folder of a month's training set."""
+    return (Path(work) / TRAINING_SETS / f"drops-{month}").absolute()

@@ -153,9 +153,7 @@ def row_split(
         "by": np.array(str(split.by)),
         "held_out": np.array(split.held_out),
     }
-    path = staging.area(cosine_matrix.fingerprint).save_arrays(
-        "row_split", version, parts | facts
-    )
+    path = staging.area(cosine_matrix.fingerprint).save_arrays("row_split", version, parts | facts)
     return dg.MaterializeResult(
         value=StagedResult(path=str(path), version=version, made_from=made_from),
         metadata={
