@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.year import DUPLICATES, MISMATCHED, OTHER_MAP, SHUFFLED, Year, cells, run_year
+from benchmarks.year import DUPLICATES, MISMATCHED, OTHER_MAP, SHUFFLED, Year, cells, run_year, score_versions
 from embup_core.drops.report import Verdict
 
 if TYPE_CHECKING:
@@ -32,5 +32,9 @@ def test_what_is_planted_is_found(tmp_path: Path) -> None:
     trained = [result.training_set.rows for _, result, _ in results.values() if result.training_set]
     assert trained == sorted(trained)
     assert len(trained) == 8
+    scores = score_versions(list(results.values()))
+    assert len(scores) == 8
+    assert scores["2026-10"].r2 > scores["2026-01"].r2 > 0
+    assert 0 < scores["2026-10"].recall_at_10 < 1
     name, result, right = results[1]
-    assert cells(name, result, as_planted=right)[:2] == ["2026-01", "700"]
+    assert cells(name, result, scores[name], as_planted=right)[:2] == ["2026-01", "700"]
