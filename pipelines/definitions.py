@@ -10,6 +10,7 @@ from pipelines.defs.assets import debugger, evaluation, geometry, inputs, public
 from pipelines.defs.assets.candidates import candidate_assets
 from pipelines.defs.failure_sensor import tell_of_failed_runs
 from pipelines.defs.jobs import debug_training_data_job, train_and_publish_job
+from pipelines.defs.monthly.definitions import monthly_definitions
 from pipelines.defs.resources import resources_for
 from pipelines.settings import PipelineSettings
 
@@ -17,7 +18,7 @@ from pipelines.settings import PipelineSettings
 def build_defs(
     settings: PipelineSettings | None = None, resource_overrides: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
-    """Assemble assets, checks, jobs, sensors and resources.
+    """Assemble assets, checks, jobs, sensors and resources; where drops are delivered, theirs, too.
 
     Parameters
     ----------
@@ -26,7 +27,8 @@ def build_defs(
     resource_overrides
         Resources to use instead, by key.
     """
-    return dg.Definitions(
+    settings = settings or PipelineSettings()
+    graph = dg.Definitions(
         assets=[
             *dg.load_assets_from_modules([inputs, geometry, transform, evaluation, publication, debugger]),
             candidate_assets(),
@@ -34,10 +36,11 @@ def build_defs(
         asset_checks=dg.load_asset_checks_from_modules([checks]),
         jobs=[train_and_publish_job, debug_training_data_job],
         sensors=[tell_of_failed_runs],
-        resources={**resources_for(settings or PipelineSettings()), **(resource_overrides or {})},
+        resources={**resources_for(settings), **(resource_overrides or {})},
         # One process a run: steps share its imports, and never do two fits compete for cores and memory.
         executor=dg.in_process_executor,
     )
+    return dg.Definitions.merge(graph, monthly_definitions(settings)) if settings.drops else graph
 
 
 @dg.definitions

@@ -91,6 +91,23 @@ class PipelineSettings(BaseSettings):
         """Where a registry in an object store has its copies."""
         return self.data / REGISTRY_CACHE if self.registry_cache is None else self.registry_cache
 
+    drops: str = Field(
+        default="",
+        description="Folder that holds `drops/`, the monthly deliveries of training data. Empty: there are "
+        "none, and Dagster shows nothing about them.",
+    )
+    first_month: str = Field(
+        default="2026-01",
+        pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$",
+        description="First month that may have a drop, YYYY-MM.",
+    )
+    drop_due_day: int = Field(
+        default=5,
+        ge=1,
+        le=28,
+        description="Day of a month from which on a drop that is not complete is late.",
+    )
+
     @property
     def training_source(self) -> str:
         """The source to train on: the one set, else that of the data folder, else the sample."""

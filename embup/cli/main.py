@@ -15,9 +15,11 @@ from embup.cli import (
     clean,
     debug,
     demo,
+    drops,
     evaluate,
     keys,
     models,
+    monthly,
     notify,
     project,
     serve,
@@ -65,8 +67,9 @@ def embup(
 
 app.command("check")(check.check)
 app.command("train")(train.train)
+app.add_typer(drops.app, name="drops")
+app.command("monthly")(monthly.monthly)
 app.add_typer(models.app, name="models")
-app.add_typer(notify.app, name="notify")
 app.command("evaluate")(evaluate.evaluate)
 app.command("anchors")(anchors.anchors)
 app.command("upsample")(upsample.upsample)
@@ -80,6 +83,7 @@ app.command("list")(batches.list_batches)
 app.command("sql")(sql.sql)
 app.add_typer(debug.app, name="debug")
 app.add_typer(keys.app, name="keys")
+app.add_typer(notify.app, name="notify")
 app.command("clean")(clean.clean)
 app.command("demo")(demo.demo)
 

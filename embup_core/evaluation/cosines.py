@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 import numpy as np
 
 from embup_core.blocks import row_blocks
+from embup_core.sources.cosine_matrix import CoordinateProducts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
+
+    from embup_core.sources.cosine_matrix import CosineMatrix
 
     Float32: TypeAlias = NDArray[np.float32]
     StandardError: TypeAlias = Callable[[Float32, Float32, Float32, Float32], Float32 | None]
@@ -63,6 +66,39 @@ class MatrixCosines:
         """Rows `start` to `stop`, one contiguous read each: float32, shape (stop - start, columns)."""
         whole = self.memory_map[slice(start, stop) if self.rows is None else self.rows[start:stop]]
         return np.asarray(whole if self.columns is None else whole[:, self.columns], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class ProductCosines:
+    """Some rows and some columns of cosines that are dot products of coordinates.
+
+    Attributes
+    ----------
+    matrix
+        The coordinates.
+    rows, columns
+        Row numbers: int64, shape (n,) and (m,).
+    """
+
+    matrix: CoordinateProducts
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.rows), len(self.columns)
+
+    def block(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Rows `start` to `stop`: float32, shape (stop - start, columns)."""
+        return self.matrix.block(self.rows[start:stop], self.columns)
+
+
+def true_cosines(matrix: CosineMatrix, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Cosines:
+    """Cosines of some rows of a source with others: int64, shape (n,) and (m,), their row numbers."""
+    if isinstance(matrix, CoordinateProducts):
+        return ProductCosines(matrix, rows, columns)
+    return MatrixCosines(matrix.memory_map, rows, columns)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from embup_core.evaluation.cosines import (
     Comparison,
     Cosines,
     DotProducts,
-    MatrixCosines,
     OneCosine,
     StandardErrors,
+    true_cosines,
 )
 from embup_core.evaluation.scores import HELD_ROWS, Scores, measure, pair_scores_within
 
@@ -142,17 +142,17 @@ def score_rows(
     scores = measure(
         Comparison(
             DotProducts(unseen.rows, unseen.rows),
-            _true(matrix, eval_rows, eval_rows),
+            true_cosines(matrix, eval_rows, eval_rows),
             StandardErrors.where_known(standard_error, unseen.rows, unseen.confidence),
         ),
-        Comparison(DotProducts(unseen.rows, seen.rows), _true(matrix, eval_rows, fit_rows)),
+        Comparison(DotProducts(unseen.rows, seen.rows), true_cosines(matrix, eval_rows, fit_rows)),
         intervals=intervals,
         seed=seed,
     )
     of_fitted = None
     if train_train:
         some = np.sort(np.random.default_rng(seed).permutation(len(fit_rows))[:HELD_ROWS])
-        true = _true(matrix, fit_rows[some], fit_rows[some])
+        true = true_cosines(matrix, fit_rows[some], fit_rows[some])
         of_fitted = pair_scores_within(Comparison(DotProducts(seen.rows[some], seen.rows[some]), true))
     return replace(scores, unit_norm_error=unit_norm_error(unseen.rows), fit_s=fit_s, train_train=of_fitted)
 
@@ -169,7 +169,7 @@ def pair_scores(decoded: NDArray[np.float32], matrix: CosineMatrix, rows: NDArra
     rows
         Their row numbers: int64, shape (n,).
     """
-    return pair_scores_within(Comparison(DotProducts(decoded, decoded), _true(matrix, rows, rows)))
+    return pair_scores_within(Comparison(DotProducts(decoded, decoded), true_cosines(matrix, rows, rows)))
 
 
 def baselines(
@@ -196,8 +196,8 @@ def baselines(
     }
     return {
         name: measure(
-            Comparison(test_test, _true(matrix, eval_rows, eval_rows)),
-            Comparison(test_train, _true(matrix, eval_rows, fit_rows)),
+            Comparison(test_test, true_cosines(matrix, eval_rows, eval_rows)),
+            Comparison(test_train, true_cosines(matrix, eval_rows, fit_rows)),
             intervals=intervals,
             seed=seed,
         )
@@ -238,7 +238,7 @@ def confidence_calibration(
         return ()
     some = np.sort(np.random.default_rng(seed).permutation(len(fit_rows))[:HELD_ROWS])
     compared = seen[some]
-    true = _true(matrix, eval_rows, fit_rows[some])
+    true = true_cosines(matrix, eval_rows, fit_rows[some])
     squared, predicted = np.empty(len(confidence)), np.empty(len(confidence))
     predicts_errors = True
     for block in row_blocks(len(confidence)):
@@ -292,7 +292,3 @@ def sample_test_pairs(
     for block in row_blocks(len(left), 8192):
         predicted[block] = np.vecdot(decoded[left[block]], decoded[right[block]])
     return matrix.pairs(eval_rows[left], eval_rows[right]), predicted
-
-
-def _true(matrix: CosineMatrix, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> MatrixCosines:
-    return MatrixCosines(matrix.memory_map, rows, columns)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embup_core.errors import TrainingError
-from embup_core.evaluation.cosines import Comparison, DotProducts, MatrixCosines
+from embup_core.evaluation.cosines import Comparison, DotProducts, true_cosines
 from embup_core.evaluation.held_out import predict_in_blocks
 from embup_core.evaluation.scores import pair_scores_within
 
@@ -67,7 +67,7 @@ def learning_curve(
         Which rows come first.
     """
     order = np.random.default_rng(seed).permutation(train)
-    true = MatrixCosines(matrix.memory_map, validation, validation)
+    true = true_cosines(matrix, validation, validation)
     points = []
     for count in sorted(round(share * len(train)) for share in shares):
         if count < FEWEST_ROWS:

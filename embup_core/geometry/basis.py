@@ -142,6 +142,19 @@ class Basis:
             found[missing] = np.where(np.isfinite(distance), row, -1)
         return found
 
+    def extends(self, earlier: Basis) -> bool:
+        """Whether vectors in the earlier basis are valid in this one: the same, or grown from it."""
+        if self.id == earlier.id:
+            return True
+        rows, dims = earlier.coordinates.shape
+        same = (
+            self.output_dims == earlier.output_dims
+            and np.array_equal(self.frequencies, earlier.frequencies)
+            and np.array_equal(self.landmarks[:rows], earlier.landmarks)
+            and np.array_equal(self.coordinates[:rows, :dims], earlier.coordinates)
+        )
+        return same and not self.coordinates[:rows, dims:].any()
+
     def to_bytes(self) -> bytes:
         """All arrays as safetensors; equal ones give equal bytes."""
         arrays: dict[str, NDArray[Any]] = {

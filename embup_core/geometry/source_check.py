@@ -19,7 +19,7 @@ from embup_core.geometry.row_defects import (
 from embup_core.sources.cosine_matrix import CosineMatrix
 from embup_core.sources.row_labels import load_row_labels
 from embup_core.sources.row_ranges import describe_rows
-from embup_core.sources.validation import DataProfile, load_projected, validate_pair
+from embup_core.sources.validation import load_projected, validate_pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from embup_core.geometry.noise import MatrixNoise
     from embup_core.progress import Progress
     from embup_core.sources.files import SourceFiles
+    from embup_core.sources.profile import DataProfile
 
 SAMPLED_PAIRS = 100_000
 NO_ROWS: NDArray[np.int64] = np.empty(0, np.int64)

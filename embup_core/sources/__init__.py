@@ -9,22 +9,27 @@ from embup_core.sources.anchors import Anchors, load_anchors, require_agreement
 from embup_core.sources.files import (
     ANCHOR_ROWS_FILE,
     ANCHORS_FILE,
+    COORDINATES_FILE,
     COSINES_FILE,
     GROUPS_FILE,
+    HELD_OUT_FILE,
     LABELS_FILE,
     PROJECTED_FILE,
     SourceFiles,
 )
+from embup_core.sources.profile import DataProfile
 from embup_core.sources.resolve import resolve_source
-from embup_core.sources.row_labels import load_row_labels
+from embup_core.sources.row_labels import load_held_out, load_row_labels
 from embup_core.sources.synthetic import SampleParameters, generate_sample
-from embup_core.sources.validation import DataProfile, load_projected, validate_pair
+from embup_core.sources.validation import load_projected, validate_pair
 
 __all__ = [
     "ANCHORS_FILE",
     "ANCHOR_ROWS_FILE",
+    "COORDINATES_FILE",
     "COSINES_FILE",
     "GROUPS_FILE",
+    "HELD_OUT_FILE",
     "LABELS_FILE",
     "PROJECTED_FILE",
     "Anchors",
@@ -33,6 +38,7 @@ __all__ = [
     "SourceFiles",
     "generate_sample",
     "load_anchors",
+    "load_held_out",
     "load_projected",
     "load_row_labels",
     "require_agreement",

@@ -1,6 +1,7 @@
-"""The N x N matrix of cosines between the originals, read from disk a few rows at a time.
+"""The N x N matrix of cosines between the originals, a few rows at a time.
 
 The matrix of 12,130 rows takes 588 MB and grows with the square of the rows, so no code may hold all of it.
+Where a source has coordinates instead, its cosines are their dot products, made when they are asked for.
 """
 
 from __future__ import annotations
@@ -10,13 +11,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embup_core.blocks import row_blocks
 from embup_core.errors import InvalidDataError
+from embup_core.sources.files import COORDINATES_FILE
 from embup_core.sources.npy import read_npy_header
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+PRODUCT_ROWS = 4096
+"""Rows of coordinates that are multiplied at a time: 25 MB of 1,536 dimensions."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +44,18 @@ class CosineMatrix:
     def open(cls, path: Path) -> CosineMatrix:
         """Map the file without looking at its values, which `embup_core.sources.validation` checks.
 
+        A file of the name ``coordinates.npy`` is opened as `CoordinateProducts`.
+
         Raises
         ------
         SourceUnavailableError
             The file does not exist or cannot be read.
         InvalidDataError
-            The file is not a square ``.npy`` matrix of floats.
+            The file is not a square ``.npy`` matrix of floats, nor coordinates.
         """
         header = read_npy_header(path)
+        if path.name == COORDINATES_FILE:
+            return CoordinateProducts(path, np.load(path, mmap_mode="r", allow_pickle=False))
         if len(header.shape) != 2 or header.shape[0] != header.shape[1]:
             raise InvalidDataError(
                 f"{path} has shape {header.shape}, expected a square matrix (N, N).",
@@ -68,3 +78,35 @@ class CosineMatrix:
     def pairs(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> NDArray[np.float32]:
         """Cosines of the pairs (left[k], right[k]): float32, shape (len(left),)."""
         return np.asarray(self.memory_map[left, right], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class CoordinateProducts(CosineMatrix):
+    """Cosines given by coordinates: entry (i, j) is the dot product of rows i and j.
+
+    Attributes
+    ----------
+    path
+        The ``.npy`` file.
+    memory_map
+        The coordinates: floats, shape (N, r), unit rows.
+    """
+
+    def rows(self, index: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Cosines of some rows with all rows: float32, shape (len(index), N)."""
+        return self.block(index, np.arange(self.n_rows))
+
+    def block(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Cosines of some rows with some others: float32, shape (len(rows), len(columns))."""
+        left = np.asarray(self.memory_map[rows], dtype=np.float32)
+        products = np.empty((len(rows), len(columns)), np.float32)
+        for part in row_blocks(len(columns), PRODUCT_ROWS):
+            products[:, part] = left @ np.asarray(self.memory_map[columns[part]], dtype=np.float32).T
+        return products
+
+    def pairs(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Cosines of the pairs (left[k], right[k]): float32, shape (len(left),)."""
+        products = np.empty(len(left), np.float32)
+        for part in row_blocks(len(left), PRODUCT_ROWS):
+            products[part] = np.vecdot(self.memory_map[left[part]], self.memory_map[right[part]])
+        return products

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
 PROJECTED_FILE = "projected_train_embs.npy"
 COSINES_FILE = "og_train_cos_theta.npy"
+COORDINATES_FILE = "coordinates.npy"
 GROUPS_FILE = "groups.npy"
 LABELS_FILE = "labels.npy"
 ANCHORS_FILE = "anchors.npy"
 ANCHOR_ROWS_FILE = "anchor_rows.npy"
+HELD_OUT_FILE = "held_out.npy"
+DROPS_FILE = "drops.npy"
+"""Beside `HELD_OUT_FILE`: the delivery that each row came with, shape (N,)."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,17 @@ class SourceFiles:
     projected
         ``.npy`` of the projected embeddings, shape (N, d).
     cosines
-        ``.npy`` of the cosines between the originals, shape (N, N).
+        ``.npy`` of the cosines between the originals, shape (N, N). Or, where its name is
+        ``coordinates.npy``, coordinates whose dot products are these cosines, shape (N, r), with their basis
+        beside them in ``basis.safetensors``.
     name
         The source as it is displayed: ``sample``, a folder, an address. Free of secrets.
     groups, labels
         ``.npy`` of one integer or string per row, shape (N,), or None.
     anchors
         Originals of some rows, and which rows they are; or None.
+    held_out
+        ``.npy`` of bools, shape (N,): rows that are only ever reported on, and never fitted on. Or None.
     """
 
     projected: Path
@@ -42,3 +50,9 @@ class SourceFiles:
     groups: Path | None = None
     labels: Path | None = None
     anchors: AnchorFiles | None = None
+    held_out: Path | None = None
+
+    @property
+    def has_coordinates(self) -> bool:
+        """Whether `cosines` holds coordinates instead of the matrix."""
+        return self.cosines.name == COORDINATES_FILE

@@ -11,8 +11,10 @@ from embup_core.sources.archive import ARCHIVE_SUFFIX
 from embup_core.sources.files import (
     ANCHOR_ROWS_FILE,
     ANCHORS_FILE,
+    COORDINATES_FILE,
     COSINES_FILE,
     GROUPS_FILE,
+    HELD_OUT_FILE,
     LABELS_FILE,
     PROJECTED_FILE,
     SourceFiles,
@@ -21,6 +23,8 @@ from embup_core.sources.files import (
 
 def files_in_folder(folder: Path) -> SourceFiles:
     """Find the two files in a folder, ``.npy`` or ``.npz``, and the optional ones.
+
+    A folder without the matrix may hold coordinates in its place, as a training set of drops does.
 
     Raises
     ------
@@ -36,14 +40,16 @@ def files_in_folder(folder: Path) -> SourceFiles:
             remedy=f"Name the folder that holds {PROJECTED_FILE} and {COSINES_FILE}, two URLs, or 'sample'.",
         )
     folder = folder.resolve()
-    optional = (GROUPS_FILE, LABELS_FILE, ANCHORS_FILE, ANCHOR_ROWS_FILE)
-    for name in (*_either(PROJECTED_FILE), *_either(COSINES_FILE), *optional):
+    optional = (GROUPS_FILE, LABELS_FILE, ANCHORS_FILE, ANCHOR_ROWS_FILE, HELD_OUT_FILE)
+    for name in (*_either(PROJECTED_FILE), *_either(COSINES_FILE), COORDINATES_FILE, *optional):
         if os.path.lexists(folder / name) and not (folder / name).is_file():
             raise SourceUnavailableError(
                 f"{folder / name} is not a regular file: a folder, a pipe, or a link to nothing.",
                 remedy="Put the file itself there.",
             )
     projected, cosines = (_find(folder, name) for name in (PROJECTED_FILE, COSINES_FILE))
+    if cosines is None and (folder / COORDINATES_FILE).is_file():
+        cosines = folder / COORDINATES_FILE
     if projected is None or cosines is None:
         missing = [name for name, path in ((PROJECTED_FILE, projected), (COSINES_FILE, cosines)) if not path]
         found = sorted(path.name for path in folder.glob("*.np[yz]"))
@@ -52,7 +58,7 @@ def files_in_folder(folder: Path) -> SourceFiles:
             f"the .npy and .npz files it has: {', '.join(found) or 'none'}.",
             remedy=f"Put {PROJECTED_FILE} and {COSINES_FILE} there (.npz works too), or rename yours.",
         )
-    groups, labels, originals, rows = (
+    groups, labels, originals, rows, held_out = (
         folder / name if (folder / name).is_file() else None for name in optional
     )
     if (originals is None) != (rows is None):
@@ -62,7 +68,7 @@ def files_in_folder(folder: Path) -> SourceFiles:
             remedy=f"{ANCHORS_FILE} holds originals, {ANCHOR_ROWS_FILE} the row number of each.",
         )
     anchors = None if originals is None or rows is None else AnchorFiles(originals, rows)
-    return SourceFiles(projected, cosines, str(folder), groups, labels, anchors)
+    return SourceFiles(projected, cosines, str(folder), groups, labels, anchors, held_out)
 
 
 def _either(name: str) -> tuple[str, str]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SAVE_LABELS_REMEDY = "Write it with numpy.save(path, numpy.array(labels, dtype=str)), or as integers."
+SAVE_MASK_REMEDY = "Write it with numpy.save(path, mask), mask being an array of bools."
+MASK = Accepted("bools", SAVE_MASK_REMEDY, lambda dtype: dtype.kind == "b")
 LABELS = Accepted("integers or strings", SAVE_LABELS_REMEDY, lambda dtype: dtype.kind in "iuUS")
 
 
@@ -68,3 +70,28 @@ def load_row_labels(path: Path, rows: int, *, of: str = "the projected embedding
             f"{path} holds byte strings that are not UTF-8, expected integers or strings.",
             remedy=SAVE_LABELS_REMEDY,
         ) from error
+
+
+def load_held_out(path: Path, rows: int) -> NDArray[np.bool_]:
+    """Load which rows are held out for ever: bool, shape (rows,).
+
+    Parameters
+    ----------
+    path
+        The ``.npy`` file.
+    rows
+        How many entries there have to be.
+
+    Raises
+    ------
+    SourceUnavailableError
+        The file cannot be read.
+    InvalidDataError
+        Another dtype, shape, or number of rows.
+    """
+    header = read_npy_header(path, MASK)
+    if header.shape != (rows,):
+        raise InvalidDataError(
+            f"{path} has shape {header.shape}, expected ({rows},): one bool a row.", remedy=SAVE_MASK_REMEDY
+        )
+    return np.asarray(np.load(path, allow_pickle=False), dtype=np.bool_)

@@ -8,15 +8,16 @@ values that are not finite, outside [-1, 1], not 1 on the diagonal, or far from 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from embup_core.errors import InvalidDataError
+from embup_core.sources.coordinates import scan_coordinates
 from embup_core.sources.cosine_matrix import CosineMatrix
 from embup_core.sources.npy import read_npy_header
+from embup_core.sources.profile import DataProfile
 from embup_core.sources.row_ranges import describe_rows
 
 if TYPE_CHECKING:
@@ -41,33 +42,6 @@ BUFFER_BYTES = 32 * 2**20
 
 LEAST_SPREAD = 1e-6
 SAME_ORDER_REMEDY = "Both files must come from the same originals, rows in the same order."
-
-
-@dataclass(frozen=True)
-class DataProfile:
-    """Properties of a validated pair of files.
-
-    Parameters
-    ----------
-    rows
-        N.
-    fingerprint
-        SHA-256 over the bytes of both files, projected embeddings first, in hexadecimal.
-    mean_cosine, cosine_deviation
-        Mean and standard deviation of the cosines off the diagonal.
-    lowest_cosine, highest_cosine
-        Their range, off the diagonal.
-    cosine_bytes
-        Size of the matrix file.
-    """
-
-    rows: int
-    fingerprint: str
-    mean_cosine: float
-    cosine_deviation: float
-    lowest_cosine: float
-    highest_cosine: float
-    cosine_bytes: int
 
 
 def load_projected(path: Path) -> npt.NDArray[np.float32]:
@@ -128,7 +102,8 @@ def _refuse_rows_without_direction(path: Path, z: Floats) -> None:
 def validate_pair(files: SourceFiles, *, progress: Progress | None = None) -> DataProfile:
     """Check both files against each other and against what training needs.
 
-    Memory is bounded by the projected embeddings and one buffer of 32 MiB (or one row of the matrix).
+    A source's coordinates are checked in the place of the matrix. Memory is bounded by the projected
+    embeddings and one buffer of 32 MiB (or one row of the matrix).
 
     Raises
     ------
@@ -143,12 +118,15 @@ def validate_pair(files: SourceFiles, *, progress: Progress | None = None) -> Da
         raise InvalidDataError(
             f"{files.projected}: all rows are equal, expected rows that differ.", remedy=SAME_ORDER_REMEDY
         )
-    header = _square_header(files, projected_rows)
+    header = None if files.has_coordinates else _square_header(files, projected_rows)
     digest = hashlib.sha256()
     with files.projected.open("rb") as file:
         while chunk := file.read(2**20):
             digest.update(chunk)
-    profile = _scan_cosines(files.cosines, header, digest, progress)
+    if header is None:
+        profile = scan_coordinates(files.cosines, projected_rows, digest, progress=progress)
+    else:
+        profile = _scan_cosines(files.cosines, header, digest, progress)
     if profile.highest_cosine - profile.lowest_cosine < LEAST_SPREAD:
         raise InvalidDataError(
             f"{files.cosines}: all cosines off the diagonal are {profile.mean_cosine:.6g}, "

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from embup_core.errors import ArtifactError, BasisLostError, InputError
-from embup_core.geometry.basis import recover_in_kept_basis, recover_in_new_basis
+import numpy as np
+
+from embup_core.artifacts.manifest import BASIS_FILE
+from embup_core.errors import ArtifactError, BasisLostError, InputError, InvalidDataError
+from embup_core.geometry.basis import Basis, recover_in_kept_basis, recover_in_new_basis
+from embup_core.geometry.noise import MatrixNoise
+from embup_core.sources.cosine_matrix import CoordinateProducts
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from embup_core.artifacts.registry import Registry
-    from embup_core.geometry.basis import Basis
-    from embup_core.geometry.noise import MatrixNoise
     from embup_core.sources.cosine_matrix import CosineMatrix
 
 NEW: Final = "new"
@@ -117,6 +119,8 @@ def recover_in(
 ) -> Recovered:
     """Recover coordinates in the basis that was chosen, or else in a new one.
 
+    A source that has coordinates has their basis, too: both are taken as they are.
+
     Parameters
     ----------
     choice
@@ -131,6 +135,8 @@ def recover_in(
     InvalidDataError
         As `recover`.
     """
+    if isinstance(matrix, CoordinateProducts):
+        return _given(choice, matrix, output_dims=output_dims)
     warning, why_new = None, choice.why_new
     if choice.kept is not None:
         try:
@@ -152,3 +158,38 @@ def recover_in(
         )
     found = recover_in_new_basis(matrix, projected, output_dims=output_dims, landmarks=landmarks, seed=seed)
     return Recovered(*found, f"{found.basis.id}, new: {why_new}", warning)
+
+
+def _given(choice: BasisChoice, matrix: CoordinateProducts, *, output_dims: int) -> Recovered:
+    """The coordinates of a source and their basis, which is compared with the one to keep."""
+    path = matrix.path.with_name(BASIS_FILE)
+    try:
+        basis = Basis.from_bytes(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidDataError(
+            f"{path}: expected the basis of {matrix.path.name}, found none ({error}).",
+            remedy="Write the training set of the drops again.",
+        ) from error
+    found = (matrix.memory_map.shape[1], output_dims)
+    if (basis.dims, basis.output_dims) != found:
+        raise InvalidDataError(
+            f"{path} is a basis of {basis.dims} dimensions of originals that have {basis.output_dims}, "
+            f"expected {found[0]} and {found[1]}.",
+            remedy="Set the dimensions of the originals, or write the training set of the drops again.",
+        )
+    note, warning = f"{basis.id}, that of the source", None
+    if choice.kept is not None and basis.extends(choice.kept):
+        note = f"{basis.id}, kept from {choice.version}"
+        if basis.id != choice.kept.id:
+            note = f"{basis.id}, that of {choice.version} and {basis.dims - choice.kept.dims} more dimensions"
+    elif choice.version:
+        warning = (
+            f"The source has the basis {basis.id}, and {choice.version} has another: vectors that "
+            f"{choice.version} decoded cannot be compared with those of the new version."
+        )
+        if choice.required:
+            raise BasisLostError(warning, remedy="Train without --basis.")
+    rows = np.asarray(matrix.memory_map[: min(matrix.n_rows, 1000)], dtype=np.float32)
+    deviation = float((rows @ rows.T)[~np.eye(len(rows), dtype=bool)].std())
+    exact = MatrixNoise(0, 0, 0, 0, 0, deviation)  # products of coordinates have no noise of their own
+    return Recovered(matrix.memory_map, exact, basis, np.empty(0, np.int64), note, warning)

@@ -148,6 +148,7 @@ def evaluate_candidates(
         baselines=on_test,
         validation_baselines=on_validation,
         split=rows.by,
+        held_out=rows.held_out,
         not_fitted=dict(not_fitted or {}),
         probe=_with_references(sample, {name: one.probe for name, one in scored.items() if one.probe}),
         probe_left_out=probe_left_out,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embup_core.errors import InputError
-from embup_core.evaluation import Comparison, DecodedRows, DotProducts, MatrixCosines, Scores, measure
+from embup_core.evaluation import Comparison, DecodedRows, DotProducts, Scores, measure
+from embup_core.evaluation.cosines import true_cosines
 from embup_core.sources import load_projected, validate_pair
 from embup_core.sources.cosine_matrix import CosineMatrix
 from embup_core.training.split import TEST_ROWS_FIELD
@@ -121,7 +122,7 @@ def compare_on(
     fingerprint = validate_pair(files, progress=progress).fingerprint
     matrix = CosineMatrix.open(files.cosines)
     rows = np.sort(np.random.default_rng(seed).permutation(len(projected))[:MOST_ROWS])
-    true = MatrixCosines(matrix.memory_map, rows, rows)
+    true = true_cosines(matrix, rows, rows)
     found = []
     for version in versions:
         artifact = registry.load_artifact(version)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,18 +13,20 @@ from embup_core.geometry.source_check import judge_rows, left_out_note, rows_to_
 from embup_core.sources import (
     DataProfile,
     load_anchors,
+    load_held_out,
     load_projected,
     load_row_labels,
     require_agreement,
     validate_pair,
 )
 from embup_core.sources.cosine_matrix import CosineMatrix
+from embup_core.sources.files import DROPS_FILE
 from embup_core.sources.row_list import require_rows
 from embup_core.training.basis import BasisChoice, recover_in
 from embup_core.training.split import RowSplit, SplitBy, split_right_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -58,6 +60,9 @@ class Sample:
         The map from coordinates to z, as the comparison of rows recovered it; None where it is not needed.
     anchors
         Originals of some rows; None where there are none.
+    parts
+        What rows that are held out for ever are divided by when versions are compared, such as ``drop``:
+        labels of all rows, shape (N,). Empty where no rows are held out.
     """
 
     projected: NDArray[np.float32]
@@ -69,15 +74,16 @@ class Sample:
     labels: NDArray[Any] | None = None
     transform: AffineTransform | None = None
     anchors: Anchors | None = None
+    parts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def left_out(self) -> NDArray[np.int64]:
         """Rows that take no part, because they are wrong or were listed: int64, shape (w,), sorted."""
         return np.setdiff1d(np.arange(len(self.projected)), self.rows.all_rows)
 
-    def all_rows(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """z and coordinates of every row that takes part: float32, shapes (n, d) and (n, r)."""
-        rows = self.rows.all_rows
+    def published_rows(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """z and coordinates of what the published decoder is fitted on: float32, shapes (n, d) and (n, r)."""
+        rows = self.rows.published_rows
         if len(rows) == len(self.projected):  # without a copy
             return self.projected, self.coordinates
         return self.projected[rows], self.coordinates[rows]
@@ -159,8 +165,9 @@ def open_sample(
         None if path is None else load_row_labels(path, n_rows) for path in (files.groups, files.labels)
     )
     anchors = None if files.anchors is None else load_anchors(files.anchors, n_rows, output_dims=output_dims)
+    held_out = None if files.held_out is None else load_held_out(files.held_out, n_rows)
     listed = require_rows(without, n_rows)
-    rows = split_right_rows(n_rows, listed, groups, split=split, seed=seed)
+    rows = split_right_rows(n_rows, listed, groups, held_out=held_out, split=split, seed=seed)
     profile = validate_pair(files, progress=progress)
     matrix = CosineMatrix.open(files.cosines)
     if anchors is not None and files.anchors is not None:
@@ -170,9 +177,13 @@ def open_sample(
     recovery_s = time.perf_counter() - started_s
     coordinates = recovered.coordinates
     defects = judge_rows(projected, coordinates, files)
-    left_out = rows_to_leave_out(defects, files, leave_out=leave_out_wrong_rows, without=listed)
+    left_out = (
+        listed  # rows of a source with coordinates were judged before it was written
+        if files.has_coordinates
+        else rows_to_leave_out(defects, files, leave_out=leave_out_wrong_rows, without=listed)
+    )
     if len(left_out) > len(listed):
-        rows = split_right_rows(n_rows, left_out, groups, split=split, seed=seed)
+        rows = split_right_rows(n_rows, left_out, groups, held_out=held_out, split=split, seed=seed)
     sample = Sample(
         projected,
         coordinates,
@@ -183,8 +194,20 @@ def open_sample(
         labels,
         defects.transform,
         anchors,
+        {} if held_out is None else _parts(files, groups, labels),
     )
     left_out_wrong = left_out_note(left_out, n_rows, listed)
     notes = (recovered.noise.warning(), recovered.warning, left_out_wrong, defects.note)
     warnings = tuple(text for text in notes if text)
     return OpenedSample(sample, profile, recovery_s, warnings, recovered.note)
+
+
+def _parts(
+    files: SourceFiles, groups: NDArray[Any] | None, labels: NDArray[Any] | None
+) -> dict[str, NDArray[Any]]:
+    """Labels of all rows by what they say: the drop, the group, the label; those that there are."""
+    assert files.held_out is not None  # noqa: S101 - narrows the type; the caller has looked
+    path = files.held_out.with_name(DROPS_FILE)
+    drops = load_row_labels(path, len(load_projected(files.projected))) if path.is_file() else None
+    found = {"drop": drops, "group": groups, "label": labels}
+    return {name: values for name, values in found.items() if values is not None}

@@ -51,8 +51,10 @@ PROTOCOL = (
     "Each candidate is fitted on train rows and scored on validation rows, which decides. It is fitted again "
     "on train and validation rows and scored on test rows, which is what the tables and plots show and "
     "decides nothing; in brackets stand 95 % bootstrap intervals over rows. The published decoder has the "
-    "champion's settings and is fitted on all rows."
+    "champion's settings and is fitted on all rows{but}."
 )
+_HELD_OUT = "The source says which rows are test rows. The others are split into train and validation. "
+_BUT_HELD_OUT = " but the test rows, which no version is ever fitted on"
 RULE = "The champion is {whose} with the best R2 of cosines between validation rows, never between test rows"
 _WHOSE = {
     AUTO: "the candidate",
@@ -177,6 +179,8 @@ class Evaluation:
         Why a candidate is missing that the choice would have had, by name.
     anchors
         How fresh originals find test rows, by candidate; empty where the source has no anchors.
+    held_out
+        Whether the source says which rows are test rows, so that no version is ever fitted on them.
     """
 
     choice: str
@@ -193,6 +197,7 @@ class Evaluation:
     probe_left_out: str | None = None
     not_fitted: dict[str, str] = field(default_factory=dict)
     anchors: dict[str, AnchorScores] = field(default_factory=dict)
+    held_out: bool = False
 
     @property
     def champion(self) -> str:
@@ -244,7 +249,8 @@ class Evaluation:
         return asdict(self) | {
             "champion": self.champion,
             "chosen_because": self.chosen_because,
-            "protocol": _DIVISION[self.split] + PROTOCOL,
+            "protocol": (_HELD_OUT if self.held_out else _DIVISION[self.split])
+            + PROTOCOL.format(but=_BUT_HELD_OUT if self.held_out else ""),
             "rule": self.rule,
             "table": markdown_table(*self.table(), marked=self.champion),
         }
@@ -272,4 +278,5 @@ class Evaluation:
             probe_left_out=content["probe_left_out"],
             not_fitted=content["not_fitted"],
             anchors={name: AnchorScores(**one) for name, one in content["anchors"].items()},
+            held_out=content.get("held_out", False),
         )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEST_ROWS_FIELD = "test_rows_sha256"
+HELD_OUT_FIELD = "held_out"
 _FEWEST_ROWS = 100
 _FEWEST_IN_A_PART = 3  # two make one pair, whose cosine has no variance to explain
 
@@ -52,6 +53,8 @@ class RowSplit:
         What was divided.
     seed
         Of the division.
+    held_out
+        Whether the source says which rows are test rows: no published decoder is fitted on them, either.
     """
 
     train: NDArray[np.int64]
@@ -59,6 +62,7 @@ class RowSplit:
     test: NDArray[np.int64]
     by: SplitBy = SplitBy.rows
     seed: int = 0
+    held_out: bool = False
 
     @property
     def fit_rows(self) -> NDArray[np.int64]:
@@ -67,8 +71,13 @@ class RowSplit:
 
     @property
     def all_rows(self) -> NDArray[np.int64]:
-        """Every row that takes part, sorted: what the published decoder is fitted on."""
+        """Every row that takes part, sorted."""
         return np.sort(np.concatenate([self.train, self.validation, self.test]))
+
+    @property
+    def published_rows(self) -> NDArray[np.int64]:
+        """What the published decoder is fitted on, sorted: all rows, but for those held out for ever."""
+        return self.fit_rows if self.held_out else self.all_rows
 
     def among(self, rows: NDArray[np.int64]) -> Self:
         """The same division of some rows of a larger file: int64, shape (n,), the row numbers there."""
@@ -81,6 +90,7 @@ class RowSplit:
             "seed": self.seed,
             **{name: len(getattr(self, name)) for name in ("train", "validation", "test")},
             TEST_ROWS_FIELD: hashlib.sha256(self.test.astype("<i8").tobytes()).hexdigest(),
+            **({HELD_OUT_FIELD: True} if self.held_out else {}),
         }
 
 
@@ -142,6 +152,8 @@ def split_right_rows(
     n_rows: int,
     left_out: NDArray[np.int64],
     groups: NDArray[Any] | None = None,
+    *,
+    held_out: NDArray[np.bool_] | None = None,
     **division: Any,
 ) -> RowSplit:
     """Split the rows that are not left out; see `split_rows`, whose other parameters it takes.
@@ -152,11 +164,57 @@ def split_right_rows(
         Of all rows.
     left_out
         Rows that belong to no part: int64, shape (w,).
+    held_out
+        Rows that are the test rows, whatever the shares: bool, shape (N,). None draws test rows.
     division
         As for `split_rows`.
+
+    Raises
+    ------
+    TrainingError
+        As `split_rows`, or fewer than three rows are held out.
+    InputError
+        As `split_rows`, or a split by groups of a source that says which rows are held out.
     """
     right = np.setdiff1d(np.arange(n_rows), left_out)
+    if held_out is not None:
+        return _split_beside(right, held_out[right], **division)
     return split_rows(len(right), None if groups is None else groups[right], **division).among(right)
+
+
+def _split_beside(
+    rows: NDArray[np.int64],
+    held_out: NDArray[np.bool_],
+    *,
+    split: SplitBy = SplitBy.rows,
+    seed: int = 0,
+    validation_share: float = 0.10,
+    **_: Any,
+) -> RowSplit:
+    """Test rows are those held out; validation rows are drawn from the others."""
+    if split != SplitBy.rows:
+        raise InputError(
+            f"The source says which rows are held out, so it cannot be split by {split}.",
+            remedy="Split by rows.",
+        )
+    others = rows[~held_out]
+    n_validation = int(len(rows) * validation_share)
+    if len(rows) < _FEWEST_ROWS or min(held_out.sum(), n_validation, len(others) - n_validation) < (
+        _FEWEST_IN_A_PART
+    ):
+        raise TrainingError(
+            f"Of {len(rows):,} rows {int(held_out.sum()):,} are held out, and {n_validation:,} are to be "
+            f"validation rows: expected at least {_FEWEST_ROWS} rows, and {_FEWEST_IN_A_PART} in each part.",
+            remedy="Provide more rows.",
+        )
+    order = np.random.default_rng(seed).permutation(len(others))
+    return RowSplit(
+        train=np.sort(others[order[n_validation:]]),
+        validation=np.sort(others[order[:n_validation]]),
+        test=rows[held_out],
+        seed=seed,
+        held_out=True,
+    )
 
 
 def _split_groups(groups: NDArray[Any] | None, n_test: int, n_validation: int, seed: int) -> RowSplit:

@@ -6,12 +6,14 @@ from pipelines.defs.assets import debugger
 
 TRAIN_AND_PUBLISH = "train_and_publish"
 DEBUG_TRAINING_DATA = "debug_training_data"
+MONTHLY = "monthly"
+"""Group of the assets of monthly drops, and their job."""
 
 _DEBUGGER = dg.AssetSelection.groups(debugger.GROUP)
 
 train_and_publish_job = dg.define_asset_job(
     TRAIN_AND_PUBLISH,
-    selection=dg.AssetSelection.all() - _DEBUGGER,
+    selection=dg.AssetSelection.all() - _DEBUGGER - dg.AssetSelection.groups(MONTHLY),
     description="From the two files to a published decoder, and on to the running service.",
 )
 debug_training_data_job = dg.define_asset_job(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
 
 from embup_core.errors import ArtifactError
 from embup_core.training.promotion.gate import compare_on_held_out
@@ -11,7 +13,6 @@ from embup_core.training.promotion.gate import compare_on_held_out
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from embup_core.artifacts.registry import Registry
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from embup_core.evaluation.cosines import Cosines
     from embup_core.training.promotion.decision import PreviousVersion
     from embup_core.training.promotion.result import GateResult
+    from embup_core.training.sample import Sample
+
+ROWS_OF_A_CLUSTER: Final = 100
+MOST_CLUSTERS: Final = 8
+CLUSTERED_DIMS: Final = 32
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,14 @@ class HeldOutRows:
     true: Cosines | NDArray[np.float32]
     slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, sample: Sample) -> Self:
+        """The test rows of a source that says which ones these are, by what they are and by cluster."""
+        test = sample.rows.test
+        true = np.asarray(sample.coordinates[test])
+        slices = {name: labels[test] for name, labels in sample.parts.items()}
+        return cls(sample.projected[test], true, slices | {"cluster": _clusters(true)})
+
     def compare(
         self, registry: Registry, previous: PreviousVersion | None, new: Decoder, *, seed: int = 0
     ) -> GateResult | None:
@@ -52,3 +66,13 @@ class HeldOutRows:
             )
         except (ArtifactError, ValueError):  # damaged, or of other dimensions
             return None
+
+
+def _clusters(coordinates: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Number of the cluster of each row, by k-means in the first principal axes: int32, shape (n,)."""
+    from sklearn.cluster import KMeans
+
+    count = min(MOST_CLUSTERS, max(1, len(coordinates) // ROWS_OF_A_CLUSTER))
+    rows = coordinates[:, :CLUSTERED_DIMS]
+    labels: NDArray[np.int32] = KMeans(count, n_init=1, random_state=0).fit_predict(rows)
+    return labels

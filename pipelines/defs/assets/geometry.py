@@ -15,6 +15,7 @@ from pipelines.defs.assets.handles import (
     CoordinatesHandle,
     MatrixHandle,
     StagedResult,
+    open_held_out,
     open_matrix,
     open_projected,
     open_row_labels,
@@ -133,6 +134,7 @@ def row_split(
         cosine_matrix.rows,
         left_out,
         None if file is None else open_row_labels(file, cosine_matrix),
+        held_out=open_held_out(cosine_matrix),
         split=config.split,
         seed=config.seed,
         test_share=config.test_share,
@@ -144,10 +146,14 @@ def row_split(
         left_out=left_out.tolist(),
         settings=config.model_dump(),
         groups=file and file.sha256,
+        held_out=cosine_matrix.files.held_out and cosine_matrix.files.held_out.sha256,
     )
-    path = staging.area(cosine_matrix.fingerprint).save_arrays(
-        "row_split", version, parts | {"seed": np.array([config.seed]), "by": np.array(str(split.by))}
-    )
+    facts = {
+        "seed": np.array([config.seed]),
+        "by": np.array(str(split.by)),
+        "held_out": np.array(split.held_out),
+    }
+    path = staging.area(cosine_matrix.fingerprint).save_arrays("row_split", version, parts | facts)
     return dg.MaterializeResult(
         value=StagedResult(path=str(path), version=version, made_from=made_from),
         metadata={

@@ -19,6 +19,7 @@ from embup_core.sources import (
     Anchors,
     SourceFiles,
     load_anchors,
+    load_held_out,
     load_projected,
     load_row_labels,
     require_agreement,
@@ -94,6 +95,7 @@ class InputFiles(Handle):
     groups: HashedFile | None = None
     labels: HashedFile | None = None
     anchors: AnchorHandles | None = None
+    held_out: HashedFile | None = None
 
     @classmethod
     def now(cls, files: SourceFiles) -> Self:
@@ -110,6 +112,7 @@ class InputFiles(Handle):
             else AnchorHandles(
                 originals=HashedFile.now(files.anchors.originals), rows=HashedFile.now(files.anchors.rows)
             ),
+            held_out=None if files.held_out is None else HashedFile.now(files.held_out),
         )
 
 
@@ -198,6 +201,24 @@ def open_row_labels(file: HashedFile, matrix: MatrixHandle) -> NDArray[Any]:
     return load_row_labels(path, matrix.rows)
 
 
+def open_held_out(matrix: MatrixHandle) -> NDArray[np.bool_] | None:
+    """Rows that are held out for ever: bool, shape (N,); None where the source does not say.
+
+    Raises
+    ------
+    InvalidDataError
+        The file changed since it was checked.
+    SourceUnavailableError
+        The file is gone.
+    """
+    file = matrix.files.held_out
+    if file is None:
+        return None
+    if _sha256(Path(file.path)) != file.sha256:
+        raise _changed(Path(file.path))
+    return load_held_out(Path(file.path), matrix.rows)
+
+
 def open_anchors(matrix: MatrixHandle, *, output_dims: int) -> Anchors | None:
     """The source's anchors, held against its cosine matrix; None where it has none.
 
@@ -283,6 +304,7 @@ def open_split(handle: StagedResult) -> RowSplit:
             test=parts["test"],
             by=SplitBy(str(parts["by"])),
             seed=int(parts["seed"][0]),
+            held_out=bool(parts["held_out"]),
         )
 
 

@@ -141,8 +141,9 @@ def cosine_matrix(
 
 
 def _data_version(handle: InputFiles) -> str:
-    """Of the short vectors alone, and of groups, labels and anchors where there are any."""
-    optional = [file.sha256[:16] for file in (handle.groups, handle.labels) if file is not None]
+    """Of the short vectors alone, and of groups, labels, held-out rows and anchors where there are any."""
+    files = (handle.groups, handle.labels, handle.held_out)
+    optional = [file.sha256[:16] for file in files if file is not None]
     if handle.anchors is not None:
         optional.append(handle.anchors.version)
     return "-".join([handle.projected_sha256, *optional])

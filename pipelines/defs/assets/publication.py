@@ -91,7 +91,7 @@ def decoder_artifact(
         anchors=open_anchors(cosine_matrix, output_dims=coordinates.output_dims),
     )
     progress = now_and_then(context.log.info)
-    context.log.info("fitting %s on all %d rows", scores.champion, len(sample.rows.all_rows))
+    context.log.info("fitting %s on all %d rows", scores.champion, len(sample.rows.published_rows))
     decoder = refit(scores, sample, on_steps=lambda done, steps: progress("steps", done, steps))
     published = publish_champion(
         registry.open(),

@@ -77,7 +77,11 @@ def transform(
     figures = _figures(defects)
     left_out, listed = np.empty(0, np.int64), require_rows(config.without, len(projected))
     try:
-        left_out = rows_to_leave_out(defects, source, leave_out=config.leave_out_wrong_rows, without=listed)
+        left_out = (
+            listed  # rows of a source with coordinates were judged before it was written
+            if source.has_coordinates
+            else rows_to_leave_out(defects, source, leave_out=config.leave_out_wrong_rows, without=listed)
+        )
     except InvalidDataError as error:
         verdict = _refused(error, **figures)
     else:

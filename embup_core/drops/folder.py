@@ -1,0 +1,205 @@
+"""The place of all drops: deliveries, and beside them what the checks of each found.
+
+::
+
+    PLACE/drops/2026-11/       a delivery (`format`); embup only reads it
+    PLACE/state/2026-11/       the verdict: report.json, and of an accepted drop rows.npy, coordinates.npy
+                               and, where it changed them, basis and map
+    PLACE/landmarks/           for whoever makes the next drop: which rows to compute cosines with
+
+A place in an object store is mirrored into a local folder: all reading and listing of drops goes through
+`DropsFolder`, and all writing through `DropsFolder.keep` and `DropsFolder.publish_landmarks`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from embup_core.drops.format import DROP_FILE, PROJECTED, Drop, is_month, require_month
+from embup_core.drops.known import Known
+from embup_core.drops.report import DropReport
+from embup_core.errors import InvalidDataError, SourceUnavailableError
+from embup_core.files.atomic import replace_durably, sync_folder, write_durably
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+DROPS: Final = "drops"
+STATE: Final = "state"
+LANDMARKS: Final = "landmarks"
+REPORT_FILE: Final = "report.json"
+ROWS_FILE: Final = "rows.npy"
+COORDINATES_FILE: Final = "coordinates.npy"
+
+
+@dataclass(frozen=True)
+class AcceptedDrop:
+    """An accepted drop: its report, and its rows.
+
+    Attributes
+    ----------
+    report
+        The verdict.
+    drop
+        The delivery.
+    state
+        Folder of what was kept.
+    """
+
+    report: DropReport
+    drop: Drop
+    state: Path
+
+    @property
+    def month(self) -> str:
+        """``YYYY-MM``."""
+        return self.report.month
+
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of the drop that were accepted: int64, shape (m,), sorted."""
+        return np.asarray(np.load(self.state / ROWS_FILE, allow_pickle=False), dtype=np.int64)
+
+    def projected(self) -> NDArray[np.float32]:
+        """z of the accepted rows: float32, shape (m, d)."""
+        whole = np.load(self.drop.folder / PROJECTED, allow_pickle=False)
+        return np.ascontiguousarray(whole[self.rows()], np.float32)
+
+    def coordinates(self) -> NDArray[np.float32]:
+        """Coordinates of the accepted rows, memory-mapped: float32, shape (m, r)."""
+        mapped: NDArray[np.float32] = np.load(
+            self.state / COORDINATES_FILE, mmap_mode="r", allow_pickle=False
+        )
+        return mapped
+
+
+class DropsFolder:
+    """A local folder of drops.
+
+    Parameters
+    ----------
+    root
+        It holds ``drops/``; the other folders are made when they are needed.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+
+    def __repr__(self) -> str:
+        return f"DropsFolder({str(self.root)!r})"
+
+    def drop_path(self, month: str) -> Path:
+        """Folder of a delivery."""
+        return self.root / DROPS / require_month(month)
+
+    def state_path(self, month: str) -> Path:
+        """Folder of the verdict on a delivery."""
+        return self.root / STATE / require_month(month)
+
+    def months(self) -> list[str]:
+        """Months with a complete drop, in order."""
+        return [month for month in self._folders() if (self.root / DROPS / month / DROP_FILE).is_file()]
+
+    def incomplete(self) -> list[str]:
+        """Months whose delivery has begun and is not complete."""
+        return [month for month in self._folders() if not (self.root / DROPS / month / DROP_FILE).exists()]
+
+    def drop(self, month: str) -> Drop:
+        """Open a complete drop.
+
+        Raises
+        ------
+        SourceUnavailableError
+            There is none for this month, or it is not complete.
+        InvalidDataError
+            Its description is damaged, or names another month.
+        """
+        folder = self.drop_path(month)
+        if not folder.is_dir():
+            raise SourceUnavailableError(
+                f"{self.root / DROPS} has no drop {month}; it has {', '.join(self.months()) or 'none'}.",
+                remedy="Name a month that was delivered, or make the drop: embup drops make.",
+            )
+        drop = Drop.open(folder)
+        if drop.month != month:
+            raise InvalidDataError(
+                f"{folder / DROP_FILE} describes the drop {drop.month}, expected {month}.",
+                remedy="Put it into the folder of its month.",
+            )
+        return drop
+
+    def report(self, month: str) -> DropReport | None:
+        """The verdict on a drop; None where there is none, or where it is about another delivery."""
+        path = self.state_path(month) / REPORT_FILE
+        try:
+            report = DropReport.from_json(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise InvalidDataError(
+                f"{path}: expected the report on a drop, found none ({error}).",
+                remedy=f"Check it again: embup drops check {self.root} {month}.",
+            ) from error
+        try:
+            delivered = self.drop(month).sha256
+        except SourceUnavailableError:
+            return None
+        return report if report.drop_sha256 == delivered else None
+
+    def accepted(self, *, before: str | None = None, through: str | None = None) -> list[AcceptedDrop]:
+        """Accepted drops in order: those before a month, those up to and with a month, or all."""
+        found = []
+        for month in self.months():
+            if (before is not None and month >= before) or (through is not None and month > through):
+                break
+            report = self.report(month)
+            if report is not None and report.accepted:
+                found.append(AcceptedDrop(report, self.drop(month), self.state_path(month)))
+        return found
+
+    def known(self, accepted: list[AcceptedDrop]) -> Known | None:
+        """What the accepted drops have fixed: the last one that changed it has it; None where none did."""
+        return Known.load([one.state for one in accepted])
+
+    def keep(self, month: str, files: Mapping[str, bytes | NDArray[Any]]) -> None:
+        """Replace the state of a month: the folder appears whole, or not at all."""
+        target = self.state_path(month)
+        beside = target.with_name(f".{month}.{os.getpid()}.tmp")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        for name, content in files.items():
+            if isinstance(content, bytes):
+                write_durably(beside / name, content)
+            else:
+                with (beside / name).open("wb") as file:
+                    np.save(file, content, allow_pickle=False)
+                    file.flush()
+                    os.fsync(file.fileno())
+        sync_folder(beside)
+        old = target.with_name(f".{month}.{os.getpid()}.old")
+        if target.exists():
+            target.rename(old)
+        beside.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+        sync_folder(target.parent)
+
+    def publish_landmarks(self, known: Known) -> None:
+        """Write which rows later drops have to bring their cosines with."""
+        folder = self.root / LANDMARKS
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in known.landmark_files().items():
+            replace_durably(folder / name, content)
+
+    def _folders(self) -> list[str]:
+        parent = self.root / DROPS
+        if not parent.is_dir():
+            return []
+        return sorted(path.name for path in parent.iterdir() if path.is_dir() and is_month(path.name))

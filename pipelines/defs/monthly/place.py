@@ -1,0 +1,26 @@
+"""The place of drops, as a resource, and the months that may have one."""
+
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from embup_core.drops import DropsFolder
+from pipelines.settings import PipelineSettings
+
+MONTH_FORMAT = "%Y-%m"
+
+
+class DropsPlace(dg.ConfigurableResource["DropsPlace"]):
+    """Where drops are delivered."""
+
+    root: str = Field(description=str(PipelineSettings.model_fields["drops"].description))
+
+    def open(self) -> DropsFolder:
+        """The place."""
+        return DropsFolder(Path(self.root).expanduser().absolute())
+
+
+def months_from(first_month: str) -> dg.MonthlyPartitionsDefinition:
+    """A partition for each month since the first, the current one among them."""
+    return dg.MonthlyPartitionsDefinition(start_date=first_month, fmt=MONTH_FORMAT, end_offset=1)

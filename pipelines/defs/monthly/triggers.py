@@ -1,0 +1,93 @@
+"""What starts a month: a sensor that sees a complete drop; and a schedule that looks for a late one."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from pipelines.defs.jobs import MONTHLY
+from pipelines.defs.monthly.place import MONTH_FORMAT, DropsPlace
+
+LATE_DROP = "late_drop"
+IN_TIME = "drop_in_time"
+DAILY = "0 8 * * *"
+LOOK_INTERVAL_S = 60
+
+_IN_TIME_KEY = dg.AssetCheckKey(dg.AssetKey("drop"), IN_TIME)
+monthly_job = dg.define_asset_job(
+    MONTHLY,
+    selection=dg.AssetSelection.groups(MONTHLY) - dg.AssetSelection.checks(_IN_TIME_KEY),
+    description="Check the drop of a month, train on all accepted drops, and publish the decoder.",
+)
+late_drop_job = dg.define_asset_job(
+    LATE_DROP,
+    selection=dg.AssetSelection.checks(_IN_TIME_KEY),
+    description="Fails its check where the drop of this month is late.",
+)
+late_drop_schedule = dg.ScheduleDefinition(
+    name=LATE_DROP,
+    job=late_drop_job,
+    cron_schedule=DAILY,
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+
+
+def drop_sensor(months: dg.MonthlyPartitionsDefinition) -> dg.SensorDefinition:
+    """Start a run for each complete drop without a verdict; a drop that is delivered again is run again."""
+
+    @dg.sensor(
+        name="drop_delivered",
+        job=monthly_job,
+        minimum_interval_seconds=LOOK_INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts a month when its drop is complete.",
+    )
+    def drop_delivered(drops: DropsPlace) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        place = drops.open()
+        known = set(months.get_partition_keys())
+        found = [month for month in place.months() if month in known and place.report(month) is None]
+        for month in found:
+            drop = place.drop(month)
+            yield dg.RunRequest(
+                run_key=f"{month}-{drop.sha256[:16]}",
+                partition_key=month,
+                tags={"drop": month, "rows": str(drop.rows)},
+            )
+        if not found:
+            waiting = place.incomplete()
+            yield dg.SkipReason(
+                f"No new drop in {place.root}."
+                + (f" {', '.join(waiting)} is not complete." if waiting else "")
+            )
+
+    return drop_delivered
+
+
+def late_drop_check(due_day: int) -> dg.AssetChecksDefinition:
+    """Whether the drop of this month is there, from a day of the month on."""
+
+    @dg.asset_check(
+        asset="drop",
+        name=IN_TIME,
+        description=f"The drop of a month is complete by day {due_day} of it.",
+    )
+    def drop_in_time(drops: DropsPlace) -> dg.AssetCheckResult:
+        place, today = drops.open(), datetime.now(UTC)
+        late = late_month(place.months(), today, due_day)
+        waiting = place.incomplete()
+        state = "begun and not complete" if late in waiting else "not there"
+        return dg.AssetCheckResult(
+            passed=late is None,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=f"The drop {late} is late: it is {state}." if late else "No drop is late.",
+            metadata={"month": today.strftime(MONTH_FORMAT), "due_day": due_day, "incomplete": waiting},
+        )
+
+    return drop_in_time
+
+
+def late_month(complete: list[str], today: datetime, due_day: int) -> str | None:
+    """The current month, where its drop is due and not complete."""
+    month = today.strftime(MONTH_FORMAT)
+    return month if today.day >= due_day and month not in complete else None
