@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from embup_core.drops import DropReport
+    from embup_core.drops import DropReport, DropsFolder
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and list deliveries of training data.")
 
@@ -20,7 +20,7 @@ REFUSED = 3
 LISTED_OFFENDERS = 5
 
 Place = Annotated[
-    Path,
+    str,
     typer.Argument(
         metavar="PLACE", envvar="EMBUP_DROPS", help="Folder that holds drops/ and what belongs to it."
     ),
@@ -75,11 +75,11 @@ def make(
     The first drop needs the cosines between all of its rows, later ones those with the landmarks, which the
     first accepted drop has fixed. Originals may be given instead of either.
     """
-    from embup_core.drops import DropsFolder
+    from embup_core.drops import open_drops
     from embup_core.drops.make import make_drop
 
     drop = make_drop(
-        DropsFolder(place),
+        open_drops(place),
         month,
         _loaded(projected),
         cosines=_optional(cosines),
@@ -134,10 +134,10 @@ def check(
 
     Exit code 0: it is accepted, perhaps without some rows. 2: there is no complete drop. 3: it is refused.
     """
-    from embup_core.drops import DropsFolder, check_drop, keep_verdict
+    from embup_core.drops import check_drop, keep_verdict, open_drops
     from embup_core.drops.month import next_month
 
-    folder = DropsFolder(place)
+    folder = open_drops(place)
     with progress("checking") as bar:
         checked = check_drop(folder, month or next_month(folder), output_dims=output_dims, progress=bar)
         if keep:
@@ -154,10 +154,10 @@ def check(
 @app.command("list")
 def list_drops(place: Place, *, json: options.Json = False) -> None:
     """List the drops, the verdict on each, and deliveries that are not complete."""
-    from embup_core.drops import DropsFolder
+    from embup_core.drops import open_drops
 
-    folder = DropsFolder(place)
-    found = [(month, folder.drop(month).rows, folder.report(month)) for month in folder.months()]
+    folder = open_drops(place)
+    found = [(month, _rows(folder, month), folder.report(month)) for month in folder.months()]
     waiting = folder.incomplete()
     if json:
         print_json(
@@ -204,6 +204,15 @@ def print_report(report: "DropReport") -> None:
             ("duplicates", f"{len(report.duplicates):,}"),
         ]
     )
+
+
+def _rows(folder: "DropsFolder", month: str) -> int | None:
+    from embup_core.errors import InvalidDataError
+
+    try:
+        return folder.drop(month).rows
+    except InvalidDataError:  # its check says why
+        return None
 
 
 def _summary(report: "DropReport") -> dict[str, Any]:

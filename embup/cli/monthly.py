@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def monthly(
     *,
     drops: Annotated[
-        Path,
+        str,
         typer.Option(
             "--drops", envvar="EMBUP_DROPS", help="Folder that holds drops/ and what belongs to it."
         ),

@@ -13,6 +13,7 @@ A place in an object store is mirrored into a local folder: all reading and list
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ import numpy as np
 from embup_core.drops.format import DROP_FILE, PROJECTED, Drop, is_month, require_month
 from embup_core.drops.known import Known
 from embup_core.drops.report import DropReport
-from embup_core.errors import InvalidDataError, SourceUnavailableError
+from embup_core.errors import InputError, InvalidDataError, SourceUnavailableError
 from embup_core.files.atomic import replace_durably, sync_folder, write_durably
 
 if TYPE_CHECKING:
@@ -148,11 +149,14 @@ class DropsFolder:
                 f"{path}: expected the report on a drop, found none ({error}).",
                 remedy=f"Check it again: embup drops check {self.root} {month}.",
             ) from error
+        return report if report.drop_sha256 == self.delivered(month) else None
+
+    def delivered(self, month: str) -> str | None:
+        """SHA-256 of the description of a complete drop, which names the delivery; None without one."""
         try:
-            delivered = self.drop(month).sha256
-        except SourceUnavailableError:
+            return hashlib.sha256((self.drop_path(month) / DROP_FILE).read_bytes()).hexdigest()
+        except FileNotFoundError:
             return None
-        return report if report.drop_sha256 == delivered else None
 
     def accepted(self, *, before: str | None = None, through: str | None = None) -> list[AcceptedDrop]:
         """Accepted drops in order: those before a month, those up to and with a month, or all."""
@@ -203,3 +207,19 @@ class DropsFolder:
         if not parent.is_dir():
             return []
         return sorted(path.name for path in parent.iterdir() if path.is_dir() and is_month(path.name))
+
+
+def open_drops(place: str | os.PathLike[str]) -> DropsFolder:
+    """Open a place of drops, however it is named: the one function that decides what kind it is.
+
+    Raises
+    ------
+    InputError
+        It is an address, and no folder.
+    """
+    if "://" in os.fspath(place):
+        raise InputError(
+            f"Expected a folder of drops, found the address {os.fspath(place)}.",
+            remedy="Copy the drops into a folder first.",
+        )
+    return DropsFolder(Path(place).expanduser().absolute())

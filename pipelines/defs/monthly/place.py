@@ -1,11 +1,9 @@
 """The place of drops, as a resource, and the months that may have one."""
 
-from pathlib import Path
-
 import dagster as dg
 from pydantic import Field
 
-from embup_core.drops import DropsFolder
+from embup_core.drops import DropsFolder, open_drops
 from pipelines.settings import PipelineSettings
 
 MONTH_FORMAT = "%Y-%m"
@@ -18,7 +16,7 @@ class DropsPlace(dg.ConfigurableResource["DropsPlace"]):
 
     def open(self) -> DropsFolder:
         """The place."""
-        return DropsFolder(Path(self.root).expanduser().absolute())
+        return open_drops(self.root)
 
 
 def months_from(first_month: str) -> dg.MonthlyPartitionsDefinition:
