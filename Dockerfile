@@ -18,7 +18,7 @@ WORKDIR /src
 # installs a package with nothing in it, and the dependencies of the extra.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN python -m venv /opt/embup \
-    && /opt/embup/bin/python -m pip install --constraint constraints.txt '.[serve]'
+    && /opt/embup/bin/python -m pip install --constraint constraints.txt '.[s3,serve]'
 COPY debugger ./debugger
 COPY embup_core ./embup_core
 COPY embup_client ./embup_client
@@ -37,7 +37,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN python -m venv /opt/embup \
     && sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml > torch.txt \
     && /opt/embup/bin/python -m pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} --requirement torch.txt \
-    && /opt/embup/bin/python -m pip install --constraint constraints.txt '.[dagster]'
+    && /opt/embup/bin/python -m pip install --constraint constraints.txt '.[dagster,notify,s3]'
 COPY debugger ./debugger
 COPY embup_core ./embup_core
 COPY embup_client ./embup_client
@@ -59,6 +59,7 @@ ENV PATH=/opt/embup/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     EMBUP_DATA=/data \
     EMBUP_REGISTRY=/data/registry \
+    EMBUP_REGISTRY_CACHE=/data/registry-cache \
     EMBUP_BATCH_ROOTS=/data
 WORKDIR /data
 VOLUME /data

@@ -26,7 +26,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock demo test test-slow test-crash test-container test-pythons lint format types contracts definitions security audit docs check openapi dev train serve bench clean
+.PHONY: help venv lock demo test test-slow test-crash test-container test-pythons lint format types contracts definitions security audit docs templates check openapi dev train serve bench clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value …]"
@@ -125,7 +125,10 @@ audit: security ## known vulnerabilities of what is installed; needs the network
 docs: $(DEV_STAMP) ## build the documentation's site into site/; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # --quiet would hide warnings from --strict, too
 
-check: lint types contracts definitions security docs ## all of these checks; tests are `make test`
+templates: $(DEV_STAMP) ## cfn-lint: the infrastructure of deploy/
+	@$(BIN)/cfn-lint deploy/aws/template.yaml
+
+check: lint types contracts definitions security docs templates ## all of these checks; tests are `make test`
 
 openapi: $(STAMP) ## write openapi.json, the service's description, anew
 	@$(BIN)/python -m serving.openapi > openapi.json.new && mv openapi.json.new openapi.json

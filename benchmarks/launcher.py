@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from litestar import Litestar
 
     from serving.access.keys import ApiKeys
+    from serving.access.sessions import Sessions
     from serving.realtime.gate import BatchLease
     from serving.services import Services
 
@@ -39,9 +40,9 @@ async def noop(body: bytes) -> dict[str, int]:
     return {"bytes": len(body)}
 
 
-def assemble_with_noop(services: Services, keys: ApiKeys | None) -> Litestar:
+def assemble_with_noop(services: Services, keys: ApiKeys | None, sessions: Sessions) -> Litestar:
     """The application, and the request that does nothing."""
-    app = assemble(services, keys)
+    app = assemble(services, keys, sessions)
     app.register(noop)
     return app
 

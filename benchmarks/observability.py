@@ -173,11 +173,14 @@ def main() -> None:
             }  # fmt: skip
         else:
             say("OpenTelemetry is not installed and left out: pip install -e '.[otel]'")
-        services = {}
-        for number, (kind, environment) in enumerate(environments.items()):
-            process, port = running.enter_context(
+        started = {
+            kind: running.enter_context(
                 serving_process(registry, folder / f"data{number}", environment=environment)
             )
+            for number, (kind, environment) in enumerate(environments.items())
+        }
+        services = {}  # connected only now: a service closes a connection on which nothing is asked
+        for kind, (process, port) in started.items():
             services[kind] = Asked(Caller(port), process.pid)
             running.callback(services[kind].caller.close)
         measure(services, bodies, options.rounds, options.requests)

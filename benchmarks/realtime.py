@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
 import random
 import tempfile
@@ -164,7 +165,7 @@ def report(found: dict[str, Seen], options: argparse.Namespace) -> None:
     ):
         if by_itself in found:
             loaded, solo = middle(found[under_load].rows_per_s), middle(found[by_itself].rows_per_s)
-            kept[name] = loaded / solo
+            kept[name] = loaded / solo if solo else math.nan  # too short a run for a single block
             paused = middle(found[under_load].paused_share)
             print(
                 f"{name:20} {solo:7,.0f} rows/s alone, {loaded:7,.0f} beside requests, keeps {kept[name]:.0%}"

@@ -21,7 +21,8 @@ def load(registry: Path | str = DEFAULT_REGISTRY, *, version: str | None = None)
     Parameters
     ----------
     registry
-        Folder of published decoders.
+        Folder of published decoders, or an address such as ``s3://bucket/prefix``, of which a verified copy
+        is kept in the user's cache folder (EMBUP_REGISTRY_CACHE).
     version
         Name of one, by default the one in service.
 
@@ -32,9 +33,9 @@ def load(registry: Path | str = DEFAULT_REGISTRY, *, version: str | None = None)
     InvalidArtifactError
         The version is damaged, of another format, or does not reproduce its golden outputs.
     """
-    from embup_core.artifacts.registry import Registry
+    from embup_core.artifacts.remote import open_registry
 
-    return Registry(Path(registry)).load(version)
+    return open_registry(registry).load(version)
 
 
 def evaluate(

@@ -238,6 +238,10 @@ class Ready(Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    status
+        ``ready``; or ``degraded``, where it serves on without the object store of its registry.
+    registry_outage
+        Why that store does not answer.
     batches
         Number of batches in each phase.
     """
@@ -245,6 +249,7 @@ class Ready(Struct, frozen=True, kw_only=True):
     status: str
     model_version: str
     last_reload_failure: ReloadFailure | None = None
+    registry_outage: str | None = None
     batch_engine_failure: str | None = None
     batches: dict[str, int]
 

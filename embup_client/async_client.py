@@ -10,7 +10,7 @@ import httpx
 
 from embup_client import calls
 from embup_client.address import common_headers, service_url, timeouts
-from embup_client.debugging import AsyncDebugger
+from embup_client.debug import AsyncDebugger
 from embup_client.errors import EmbupServiceError
 from embup_client.following import PATIENCE_S, Following
 from embup_client.refusals import telling_of

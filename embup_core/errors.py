@@ -8,7 +8,9 @@
     ├─ TrainingError              a fit cannot go on, or its result must not be published
     ├─ ArtifactError              published decoders
     │   ├─ InvalidArtifactError     damaged, foreign or not reproducing its golden answers
-    │   └─ NoArtifactError          nothing is published yet
+    │   ├─ NoArtifactError          nothing is published yet
+    │   ├─ PromotionConflictError   another version was put into service meanwhile
+    │   └─ RegistryUnavailableError the object store of a registry fails, for now
     ├─ InputError                 what a caller handed in
     │   ├─ InvalidArgumentError     an argument of the Python API; also a ValueError
     │   │   └─ NotFittedError         a decoder used before fit; also an AttributeError
@@ -20,6 +22,8 @@
     ├─ JobError                   batch requests
     │   ├─ UnknownJobError
     │   └─ JobConflictError
+    ├─ ObjectStoreError           a bucket cannot be read or written
+    │   └─ ObjectChangedError       an object is not the one it was, or is there already
     └─ MissingExtraError          a package that only some installations have; an ImportError, too
 
 A message says what was expected and what was found, with file, line and value; the remedy says what to do.
@@ -91,6 +95,14 @@ class InvalidArtifactError(ArtifactError):
 
 class NoArtifactError(ArtifactError):
     """Nothing is published yet."""
+
+
+class PromotionConflictError(ArtifactError):
+    """Another version was put into service since this one looked; what was published stays, not promoted."""
+
+
+class RegistryUnavailableError(ArtifactError):
+    """The object store of a registry fails; it may answer again without a change."""
 
 
 class InputError(EmbupError):
@@ -176,6 +188,16 @@ class JobConflictError(JobError):
     """A batch request contradicts another one, or its own state."""
 
     code = "conflict"
+
+
+class ObjectStoreError(EmbupError):
+    """An object store cannot be read or written."""
+
+    code = "object_store"
+
+
+class ObjectChangedError(ObjectStoreError):
+    """An object was overwritten, removed or created by another since it was looked at."""
 
 
 class MissingExtraError(EmbupError, ImportError):

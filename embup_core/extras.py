@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 EXTRA_OF: Final[Mapping[str, str]] = {
+    "apprise": "notify",
     "dagster": "dagster",
     "docstring_parser": "dagster",
     "duckdb": "serve",
@@ -22,6 +23,7 @@ EXTRA_OF: Final[Mapping[str, str]] = {
     "jinja2": "serve",
     "litestar": "serve",
     "matplotlib": "train",
+    "obstore": "s3",
     "offapi": "serve",
     "openTSNE": "debug",
     "opentelemetry": "otel",

@@ -6,9 +6,10 @@ from typing import Any
 import dagster as dg
 
 from pipelines.defs import checks
-from pipelines.defs.assets import evaluation, geometry, inputs, publication, transform
+from pipelines.defs.assets import debugger, evaluation, geometry, inputs, publication, transform
 from pipelines.defs.assets.candidates import candidate_assets
-from pipelines.defs.jobs import train_and_publish_job
+from pipelines.defs.failure_sensor import tell_of_failed_runs
+from pipelines.defs.jobs import debug_training_data_job, train_and_publish_job
 from pipelines.defs.monthly.definitions import monthly_definitions
 from pipelines.defs.resources import resources_for
 from pipelines.settings import PipelineSettings
@@ -17,7 +18,7 @@ from pipelines.settings import PipelineSettings
 def build_defs(
     settings: PipelineSettings | None = None, resource_overrides: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
-    """Assemble assets, checks, the job and resources; with a place of drops, what belongs to these, too.
+    """Assemble assets, checks, jobs, sensors and resources; with a place of drops, what belongs to these.
 
     Parameters
     ----------
@@ -29,11 +30,12 @@ def build_defs(
     settings = settings or PipelineSettings()
     graph = dg.Definitions(
         assets=[
-            *dg.load_assets_from_modules([inputs, geometry, transform, evaluation, publication]),
+            *dg.load_assets_from_modules([inputs, geometry, transform, evaluation, publication, debugger]),
             candidate_assets(),
         ],
         asset_checks=dg.load_asset_checks_from_modules([checks]),
-        jobs=[train_and_publish_job],
+        jobs=[train_and_publish_job, debug_training_data_job],
+        sensors=[tell_of_failed_runs],
         resources={**resources_for(settings), **(resource_overrides or {})},
         # One process a run: steps share its imports, and never do two fits compete for cores and memory.
         executor=dg.in_process_executor,

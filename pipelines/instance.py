@@ -25,6 +25,16 @@ concurrency:
   runs:
     max_concurrent_runs: 1
 
+# What sensors and schedules did at each look; runs stay, `embup clean` removes old ones.
+retention:
+  schedule:
+    purge_after_days: 90
+  sensor:
+    purge_after_days:
+      skipped: 7
+      failure: 30
+      success: 90
+
 # Assets log as events. Capturing stdout and stderr as well would take two more processes a step, which answer
 # a Ctrl-C with tracebacks; so the tabs stdout and stderr of a run stay empty.
 compute_logs:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import dagster as dg
 from pydantic import ValidationError
 
-from embup_core.artifacts.registry import Registry
+from embup_core.artifacts.remote import open_registry
 from embup_core.errors import EmbupError, InvalidArtifactError, InvalidDataError, TrainingError
 from embup_core.settings_table import refused_setting
 from embup_core.training.anchors import anchor_warnings
@@ -45,7 +45,7 @@ ERROR_OF_CHECK: dict[str, type[EmbupError]] = {
 
 def train_and_publish(
     source: str | None,
-    registry: Path,
+    registry: Path | str,
     data: Path,
     decoder: str | None = None,
     progress: Progress | None = None,
@@ -64,10 +64,10 @@ def train_and_publish(
     Parameters
     ----------
     source
-        ``sample``, a folder, or two URLs separated by a comma; None takes that of the settings, else the one
-        that the data folder belongs to.
+        ``sample``, a folder, an address in an object store, or two URLs separated by a comma; None takes that
+        of the settings, else the one that the data folder belongs to.
     registry
-        Folder of published decoders.
+        Folder of published decoders, or an address in an object store.
     data
         Folder of downloads, intermediate results and Dagster's records.
     decoder
@@ -118,8 +118,9 @@ def train_and_publish(
         settings, **{name: value for name, value in arguments.items() if value is not None}
     )
     wanted_candidates(settings.decoder)  # refused before anything is downloaded
-    BasisChoice.from_registry(Registry(settings.registry), basis)  # likewise
-    previous = PreviousVersion.in_service(Registry(settings.registry))
+    opened = open_registry(settings.registry, settings.cache_folder)
+    BasisChoice.from_registry(opened, basis)  # likewise
+    previous = PreviousVersion.in_service(opened)
     job = build_defs(settings).resolve_job_def(TRAIN_AND_PUBLISH)
     run_id = str(uuid4())
     with dg.DagsterInstance.from_config(str(prepare_dagster_home(settings.data))) as instance:
@@ -162,7 +163,7 @@ def train_and_publish(
     ]
     return TrainingResult(
         version=published.version,
-        model=Registry(settings.registry).load(published.version),
+        model=opened.load(published.version),
         evaluation=evaluation,
         rows=recovery["rows"],
         left_out=tuple(open_left_out(result.asset_value("transform")).tolist()),

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from embup_core.artifacts.remote import registry_place
 from embup_core.dims import DEFAULT_OUTPUT_DIMS
 from embup_core.settings_table import PREFIX, markdown_settings
-from embup_core.training.data_folder import DEFAULT_SOURCE, remembered_source
+from embup_core.training.data_folder import DEFAULT_SOURCE, REGISTRY_CACHE, remembered_source
 
 
 class PipelineSettings(BaseSettings):
@@ -23,9 +25,10 @@ class PipelineSettings(BaseSettings):
 
     source: str = Field(
         default="",
-        description="Training data: `sample` (generated), a folder that holds `projected_train_embs.npy` and "
-        "`og_train_cos_theta.npy`, or the URLs of the two, separated by a comma. Empty: the source that the "
-        "data folder belongs to (its `source.json`), else `sample`.",
+        description="Training data: `sample` (generated), a folder, or an address such as "
+        "`s3://bucket/prefix`, that holds `projected_train_embs.npy` and `og_train_cos_theta.npy`, or the "
+        "URLs of the two, separated by a comma. Empty: the source that the data folder belongs to (its "
+        "`source.json`), else `sample`.",
     )
     source_sha256: str = Field(
         default="",
@@ -53,7 +56,15 @@ class PipelineSettings(BaseSettings):
         description="Whether a newly published decoder goes into service. Empty: unless another one is in "
         "service that was trained on other data, or is better on the same rows.",
     )
-    registry: Path = Field(default=Path("data/registry"), description="Folder of published decoders.")
+    registry: Annotated[Path | str, BeforeValidator(registry_place)] = Field(
+        default=Path("data/registry"),
+        description="Folder of published decoders, or an address: `s3://bucket/prefix`, `gs://...`, `az://...`.",
+    )
+    registry_cache: Path | None = Field(
+        default=None,
+        description="Folder of the verified copy of a registry in an object store. Not set: `registry-cache` "
+        "in the data folder.",
+    )
     data: Path = Field(
         default=Path("data"),
         description="Folder of downloads, intermediate results and Dagster's own records.",
@@ -64,6 +75,21 @@ class PipelineSettings(BaseSettings):
         description="Service that is asked to load a newly promoted decoder. Empty: none; a service on the "
         "same registry loads it by itself within seconds.",
     )
+    notify_file: Path | None = Field(
+        default=None,
+        description="File of addresses that messages go to, one apprise URL a line; only its owner and group "
+        "may read it. Empty: no messages.",
+    )
+    dagster_url: str = Field(
+        default="",
+        pattern=r"^(https?://.*)?$",
+        description="Where Dagster's pages are, for links in messages. Empty: no links.",
+    )
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where a registry in an object store has its copies."""
+        return self.data / REGISTRY_CACHE if self.registry_cache is None else self.registry_cache
 
     drops: str = Field(
         default="",
@@ -87,17 +113,17 @@ class PipelineSettings(BaseSettings):
         """The source to train on: the one set, else that of the data folder, else the sample."""
         return self.source or remembered_source(self.data) or DEFAULT_SOURCE
 
-    @field_validator("promote", mode="before")
+    @field_validator("promote", "notify_file", mode="before")
     @classmethod
     def _none_where_empty(cls, value: object) -> object:
         """An empty variable is one that is not set."""
         return None if value == "" else value
 
-    @field_validator("registry", "data")
+    @field_validator("registry", "registry_cache", "data", "notify_file")
     @classmethod
-    def _make_absolute(cls, folder: Path) -> Path:
+    def _make_absolute(cls, place: Path | str | None) -> Path | str | None:
         """Dagster's processes may have other working folders than the one that was started."""
-        return folder.expanduser().absolute()
+        return place.expanduser().absolute() if isinstance(place, Path) else place
 
 
 def settings_table() -> str:

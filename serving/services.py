@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from embup_core.artifacts.registry import Registry
+from embup_core.artifacts.remote import open_registry
 from embup_core.errors import ArtifactError
 from serving.decoders.hot_model import HotModel
 from serving.jobs.confinement import Confinement
@@ -74,7 +74,9 @@ class Services:
         self.debug_executor = _threads("debug", 2)
         self.gate = PriorityGate(batch_share=settings.batch_share)
         self._model_executor = _threads("models", 1)
-        self.model = HotModel(Registry(settings.registry), self._model_executor)
+        # A store that does not answer keeps nothing from starting: what was copied before is served.
+        registry = open_registry(settings.registry, settings.cache_folder, look=False)
+        self.model = HotModel(registry, self._model_executor)
         self.store = JobStore(settings.data / "jobs")
         self.history = HistoryPublisher(self.store, settings.data / "history")
         self.confinement = Confinement(settings.reserved_folders)

@@ -11,14 +11,16 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from embup_core.artifacts.remote import registry_folder, registry_place
 from embup_core.batch import DEFAULT_CHUNK_ROWS
 from embup_core.settings_table import PREFIX, markdown_settings
+from embup_core.training.data_folder import REGISTRY_CACHE
 
 # What the service and the training pipeline keep in the data folder.
-OWN_FOLDERS = ("jobs", "history", "registry", "staging", "sources", "debug", ".dagster")
+OWN_FOLDERS = ("jobs", "history", "registry", REGISTRY_CACHE, "staging", "sources", "debug", ".dagster")
 
 _HOST_NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 
@@ -49,7 +51,17 @@ class ServingSettings(BaseSettings):
         repr=False,
         description="The same lines, separated by `;` or line ends, in place of a file.",
     )
-    registry: Path = Field(default=Path("data/registry"), description="Folder of published decoders.")
+    registry: Annotated[Path | str, BeforeValidator(registry_place)] = Field(
+        default=Path("data/registry"),
+        description="Folder of published decoders, or an address: `s3://bucket/prefix`, `gs://...`, `az://...`.",
+    )
+    registry_cache: Path | None = Field(
+        default=None,
+        description=(
+            "Folder of the verified copy of a registry in an object store. Not set: `registry-cache` in the "
+            "data folder."
+        ),
+    )
     data: Path = Field(
         default=Path("data"), description="Folder of the job database and of its published history."
     )
@@ -176,8 +188,8 @@ class ServingSettings(BaseSettings):
         default=2.0,
         ge=0,
         le=3600,
-        description="Seconds between two checks for a newly promoted decoder; 0 checks only at POST "
-        "/v1/models/reload.",
+        description="Seconds between two checks for a newly promoted decoder, in an object store one request "
+        "each; 0 checks only at POST /v1/models/reload.",
     )
     switch_interval_ms: float = Field(
         default=0.5,
@@ -213,10 +225,20 @@ class ServingSettings(BaseSettings):
     )
 
     @property
+    def cache_folder(self) -> Path:
+        """Where a registry in an object store has its copies."""
+        return self.data / REGISTRY_CACHE if self.registry_cache is None else self.registry_cache
+
+    @property
+    def registry_folder(self) -> Path:
+        """The local folder of the registry, or of its copy."""
+        return registry_folder(self.registry, self.cache_folder)
+
+    @property
     def reserved_folders(self) -> tuple[Path, ...]:
         """The service's own state, where no batch may read or write even under a root; the keys, too."""
         keys = () if self.api_keys_file is None else (self.api_keys_file,)
-        return (self.registry, *(self.data / name for name in OWN_FOLDERS), *keys)
+        return (self.registry_folder, self.cache_folder, *(self.data / name for name in OWN_FOLDERS), *keys)
 
     @field_validator("batch_roots", mode="before")
     @classmethod

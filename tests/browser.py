@@ -46,3 +46,11 @@ def execute(page: Page, operation: str) -> Locator:
     shown.locator(".responses-inner .response").first.wait_for()
     shown.locator("button.execute").press("Enter")
     return shown.locator(".live-responses-table")
+
+
+def accessibility_faults(page: Page) -> list[str]:
+    """What axe-core finds on a page: rule, gravity, and the first place of each."""
+    from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']} ({one['impact']}): {one['nodes'][0]['html'][:200]}" for one in found]

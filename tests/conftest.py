@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embup_core.upsampler import Upsampler
+    from tests.s3 import S3Server
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +81,22 @@ def registry(
 def upsampler(registry: Registry) -> Upsampler:
     """The published decoder, loaded."""
     return registry.load()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> S3Server:
+    """An S3 server that can be told to fail."""
+    from tests.s3 import S3Server
+
+    return S3Server()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The server, in the environment of this process and of those that it starts."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
 
 
 @pytest.fixture

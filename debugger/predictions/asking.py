@@ -172,7 +172,8 @@ def _outcomes(
                 under_way.add(pool.submit(_ask, client, batch))
             if not under_way:
                 return
-            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            # An interrupt that comes just before a wait without end would be heard only when that ends.
+            done, under_way = wait(under_way, timeout=1, return_when=FIRST_COMPLETED)
             for future in done:
                 try:
                     outcome = future.result()

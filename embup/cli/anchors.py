@@ -43,11 +43,11 @@ def anchors(
     from embup.cli.versions import anchors_text
     from embup_core.artifacts.anchoring import fit_published, publish_with_anchors
     from embup_core.artifacts.anchors import described_anchors
-    from embup_core.artifacts.registry import Registry
+    from embup_core.artifacts.remote import open_registry
     from embup_core.batch.inputs.whole_file import read_rows
     from embup_core.sources.anchors import load_originals
 
-    published = Registry(registry)
+    published = open_registry(registry)
     artifact = published.load_artifact(version)
     with progress("fitting anchors"):
         known = load_originals(originals, output_dims=artifact.decoder.output_dims_)

@@ -53,7 +53,7 @@ def evaluate(
     given, over pairs of a row and a reference row. Vectors need not be unit: only their direction counts.
     d and D are the decoder's input and output dimensions.
     """
-    from embup_core.artifacts.registry import Registry
+    from embup_core.artifacts.remote import open_registry
     from embup_core.evaluation.user_data import evaluate_user_data
     from embup_core.evaluation.user_files import UserData, UserFiles
 
@@ -68,7 +68,7 @@ def evaluate(
         reference_labels=reference_labels,
     )
     files.require_complete()
-    published = Registry(registry)
+    published = open_registry(registry)
     upsampler = published.load(version)
     decoder = str(published.info(upsampler.version).manifest["decoder"]["name"])
     with progress("evaluating") as bar:

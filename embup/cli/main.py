@@ -12,6 +12,7 @@ from embup.cli import (
     anchors,
     batches,
     check,
+    clean,
     debug,
     demo,
     drops,
@@ -19,6 +20,7 @@ from embup.cli import (
     keys,
     models,
     monthly,
+    notify,
     project,
     serve,
     sql,
@@ -68,6 +70,7 @@ app.command("train")(train.train)
 app.add_typer(models.app, name="models")
 app.add_typer(drops.app, name="drops")
 app.command("monthly")(monthly.monthly)
+app.add_typer(notify.app, name="notify")
 app.command("evaluate")(evaluate.evaluate)
 app.command("anchors")(anchors.anchors)
 app.command("upsample")(upsample.upsample)
@@ -81,6 +84,7 @@ app.command("list")(batches.list_batches)
 app.command("sql")(sql.sql)
 app.add_typer(debug.app, name="debug")
 app.add_typer(keys.app, name="keys")
+app.command("clean")(clean.clean)
 app.command("demo")(demo.demo)
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """`embup models`: what a registry holds, and which version is in service."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from embup.cli import options
 from embup.cli.failures import FAILED
 from embup.cli.output import print_fields, print_json, print_table, progress, say
+from embup_core.extras import extra_required
 
 if TYPE_CHECKING:
     from embup_core.artifacts.registry import ArtifactInfo, Registry
@@ -18,9 +18,11 @@ Version = Annotated[str, typer.Argument(metavar="VERSION", help="As `embup model
 SomeVersion = Annotated[
     str | None, typer.Argument(metavar="VERSION", help="As `embup models` lists it; all without one.")
 ]
+MOST_BATCHES = 1000
 # None where the option stands before the subcommand, or in the environment: `_opened` looks there.
 SubRegistry = Annotated[
-    Path | None, typer.Option("--registry", help="Folder of published decoders (EMBUP_REGISTRY).")
+    str | None,
+    typer.Option("--registry", help="Folder of published decoders, or s3://bucket/prefix (EMBUP_REGISTRY)."),
 ]
 
 
@@ -35,10 +37,10 @@ def models(
     context.obj = registry
     if context.invoked_subcommand is not None:
         return
-    from embup_core.artifacts.registry import Registry
+    from embup_core.artifacts.remote import open_registry
     from embup_core.errors import NoArtifactError
 
-    found = Registry(registry)
+    found = open_registry(registry)
     published = found.versions()
     current = next((info.version for info in published if info.is_current), None)
     if json:
@@ -64,6 +66,7 @@ def show(
     from embup.cli.versions import described, print_described
 
     opened = _opened(context, registry)
+    opened.path(version)  # all its files, where they lie in an object store
     found = described(opened.info(version), opened.versions())
     if json:
         print_json(found)
@@ -128,11 +131,17 @@ def promote(
 ) -> None:
     """Verify a version and put it into service.
 
-    CURRENT names it from then on, and a running service takes it up within EMBUP_MODEL_POLL_S seconds.
+    CURRENT names it from then on, and a running service takes it up within EMBUP_MODEL_POLL_S seconds. Where
+    the promotion gate had held it, `embup models history` says that it was overridden.
     """
+    from embup_core.artifacts.gate import override_note, recorded_gate
+
     opened = _opened(context, registry)
     before = _current_or_none(opened)
     opened.promote(version)
+    overrode = override_note(recorded_gate(opened.path(version)))
+    if overrode:
+        say(f"warning: this {overrode}")
     _print_move(version, before, json=json)
 
 
@@ -148,27 +157,70 @@ def rollback(context: typer.Context, *, registry: SubRegistry = None, json: opti
 
 
 @app.command("prune")
+@extra_required("serve")
 def prune(
     context: typer.Context,
     *,
     keep: Annotated[int, typer.Option("--keep", min=0, help="How many of the newest versions stay.")],
+    quarterly: Annotated[
+        bool, typer.Option("--quarterly/--no-quarterly", help="Keep one version of each quarter, too.")
+    ] = True,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            "--service",
+            envvar="EMBUP_SERVICE_URL",
+            help="A service elsewhere whose batches that have not ended keep their versions, too.",
+            show_default=False,
+        ),
+    ] = None,
+    api_key: options.ApiKey = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     registry: SubRegistry = None,
+    data: options.Data = options.DATA,
     json: options.Json = False,
 ) -> None:
     """Remove old versions.
 
-    The version in service and the one that a rollback needs always stay. A batch that has not ended needs its
-    version, too: look at `embup list` first.
+    Beside the newest, these stay: the version in service, the one that a rollback needs, those of batches
+    that have not ended (--data names the data folder of a service here, --service the address of one
+    elsewhere), and of each quarter the last that was in service.
     """
+    from embup.cli.retention import pinned_versions
+
     opened = _opened(context, registry)
-    removed = opened.prunable(keep) if dry_run else opened.prune(keep)
+    pinned = pinned_versions(data)
+    if service is not None:
+        pinned += _versions_of_batches(service, api_key)
+    reasons = opened.retention(keep, quarterly=quarterly, pinned=pinned)
+    remove = opened.prunable if dry_run else opened.prune
+    removed = remove(keep, quarterly=quarterly, pinned=pinned)
     if json:
-        print_json({"removed": removed, "dry_run": dry_run, "kept": opened.version_names()})
+        kept = opened.version_names()
+        print_json({"removed": removed, "dry_run": dry_run, "kept": kept, "reasons": reasons})
         return
-    for version in removed:
-        print(version)
-    say(f"{len(removed)} versions {'would be ' if dry_run else ''}removed from {opened.root}")
+    verb = "would go" if dry_run else "removed"
+    print_table(
+        ("version", "", "because"),
+        [
+            (version, verb, "") if version in removed else (version, "stays", why)
+            for version, why in reasons.items()
+        ],
+    )
+    say(f"{len(removed)} versions {'would be ' if dry_run else ''}removed from {opened.address}")
+
+
+@app.command("history")
+def history(context: typer.Context, *, registry: SubRegistry = None, json: options.Json = False) -> None:
+    """List which versions were put into service, when, by whom and how, the latest last."""
+    from dataclasses import asdict
+
+    moves = _opened(context, registry).deployments()
+    if json:
+        print_json({"deployments": [asdict(move) for move in moves]})
+    else:
+        rows = [(move.at, move.how, move.version, move.before or "", move.by, move.note) for move in moves]
+        print_table(("at", "how", "version", "before", "by", "note"), rows)
 
 
 @app.command("verify")
@@ -201,10 +253,19 @@ def verify(
         raise typer.Exit(FAILED)
 
 
-def _opened(context: typer.Context, registry: Path | None) -> "Registry":
-    from embup_core.artifacts.registry import Registry
+def _opened(context: typer.Context, registry: str | None) -> "Registry":
+    from embup_core.artifacts.remote import open_registry
 
-    return Registry(registry or context.obj)
+    return open_registry(registry or context.obj)
+
+
+def _versions_of_batches(service: str, api_key: str | None) -> list[str]:
+    """Versions of the batches that a service has not ended."""
+    from embup.cli.client import connect
+
+    with connect(service, api_key) as client:
+        live = client.batches(limit=MOST_BATCHES, status="IN PROGRESS")
+    return [batch.model_version for batch in live if batch.model_version is not None]
 
 
 def _current_or_none(registry: "Registry") -> str | None:

@@ -75,7 +75,7 @@ def monthly(
         raise typer.Exit(REFUSED)
 
 
-def _print(result: "MonthResult", registry: Path) -> None:
+def _print(result: "MonthResult", registry: str) -> None:
     print_report(result.report)
     training, rows = result.training, result.training_set
     if training is None or rows is None:

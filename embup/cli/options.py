@@ -7,12 +7,17 @@ import typer
 
 from embup_core.dims import DEFAULT_OUTPUT_DIMS
 
-REGISTRY = Path("data/registry")
+REGISTRY = "data/registry"
 DATA = Path("data")
 URL = "http://127.0.0.1:8000"
 
 Registry = Annotated[
-    Path, typer.Option("--registry", envvar="EMBUP_REGISTRY", help="Folder of published decoders.")
+    str,
+    typer.Option(
+        "--registry",
+        envvar="EMBUP_REGISTRY",
+        help="Folder of published decoders, or an address such as s3://bucket/prefix.",
+    ),
 ]
 Data = Annotated[
     Path,

@@ -12,8 +12,11 @@ from embup_core.extras import extra_required
 def serve(
     *,
     registry: Annotated[
-        Path | None,
-        typer.Option("--registry", help="Folder of published decoders. [EMBUP_REGISTRY, data/registry]"),
+        str | None,
+        typer.Option(
+            "--registry",
+            help="Folder of published decoders, or s3://bucket/prefix. [EMBUP_REGISTRY, data/registry]",
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of jobs and their history. [EMBUP_DATA, data]")

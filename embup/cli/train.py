@@ -24,8 +24,9 @@ def train(
         typer.Option(
             "--source",
             envvar="EMBUP_SOURCE",
-            help="Training data: `sample` (built in), a folder holding projected_train_embs.npy and "
-            "og_train_cos_theta.npy, or the two files' URLs separated by a comma.",
+            help="Training data: `sample` (built in), a folder or s3://bucket/prefix holding "
+            "projected_train_embs.npy and og_train_cos_theta.npy, or the two files' URLs separated by a "
+            "comma.",
             show_default="the source of the data folder, else sample",
         ),
     ] = None,
@@ -132,7 +133,7 @@ def train(
 
 def train_here(
     source: str | None,
-    registry: Path,
+    registry: Path | str,
     data: Path,
     *,
     decoder: str,
@@ -179,12 +180,13 @@ def train_here(
             promote=promote,
             service_url=service,
         )
-    from embup_core.training.data_folder import DEFAULT_SOURCE, remembered_source
+    from embup_core.artifacts.remote import open_registry
+    from embup_core.training.data_folder import DEFAULT_SOURCE, REGISTRY_CACHE, remembered_source
     from embup_core.training.train import train as train_without_dagster
 
     return train_without_dagster(
         source or remembered_source(data) or DEFAULT_SOURCE,
-        registry=registry,
+        registry=open_registry(registry, data / REGISTRY_CACHE),
         decoder=decoder,
         split=split,
         output_dims=output_dims,
@@ -213,13 +215,16 @@ def _as_json(result: "TrainingResult") -> dict[str, Any]:
         "recovery_s": result.recovery_s,
         "service": result.service,
         "previous": None if result.previous is None else result.previous.version,
+        "gate": None if result.gate is None else result.gate.to_json(),
         "warnings": result.warnings,
         "run_id": result.run_id,
     }
 
 
-def _print(result: "TrainingResult", registry: Path) -> None:
+def _print(result: "TrainingResult", registry: str) -> None:
     print_table(*result.table)
+    if result.gate is not None:
+        print_table(*result.gate.table())
     fields: list[tuple[str, object]] = [
         (
             "recovered",

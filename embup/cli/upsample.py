@@ -40,9 +40,9 @@ def upsample(
     from embup_core.files.processes import ONE_MATH_THREAD, spare_cores
 
     os.environ.update(ONE_MATH_THREAD)  # before the libraries are loaded, which start their threads at once
-    from embup_core.artifacts.registry import Registry
+    from embup_core.artifacts.remote import open_registry
 
-    upsampler = Registry(registry).load(version)
+    upsampler = open_registry(registry).load(version)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and leaves no part
     with progress("upsampling") as bar:
         done = upsampler.upsample_file(

@@ -27,6 +27,7 @@ def described(info: ArtifactInfo, others: Sequence[ArtifactInfo] = ()) -> dict[s
     """
     from embup_core.artifacts.anchors import described_anchors
     from embup_core.artifacts.basis import basis_id
+    from embup_core.artifacts.gate import gate_of
     from embup_core.artifacts.manifest import EVALUATION_FILE
 
     manifest = info.manifest
@@ -50,6 +51,7 @@ def described(info: ArtifactInfo, others: Sequence[ArtifactInfo] = ()) -> dict[s
         "transform": manifest.get("transform"),
         "split": manifest.get("split"),
         "metrics": manifest.get("metrics", {}),
+        "gate": gate_of(evaluation),
         "anchors": described_anchors(manifest),
         "basis": basis_id(manifest),
         "comparable_with": [
@@ -75,6 +77,7 @@ def print_described(shown: dict[str, Any]) -> None:
             ("version", shown["version"]),
             ("in service", "yes" if shown["in_service"] else "no"),
             ("created", shown["created_utc"]),
+            ("gate", _gate(shown["gate"])),
             ("decoder", f"{shown['decoder']}: {shown['summary']}"),
             ("chosen because", shown["chosen_because"]),
             ("R2", _with_interval(pairs.get("r2"), intervals.get("r2"), 3)),
@@ -96,6 +99,24 @@ def print_described(shown: dict[str, Any]) -> None:
             *((f"  {name}", value) for name, value in (shown["settings"] or {}).items()),
         ]
     )
+    if shown["gate"] is not None:
+        print()
+        print_gate(shown["gate"])
+
+
+def _gate(gate: dict[str, Any] | None) -> str:
+    """The gate's verdict in a line."""
+    if gate is None:
+        return "was not compared on held-out rows"
+    verdict = "passed" if gate["passed"] else "held"
+    return f"{verdict}, compared with {gate['previous']} on {gate['rows']:,} held-out rows"
+
+
+def print_gate(gate: dict[str, Any]) -> None:
+    """Print old beside new, a line a check (`GateResult.to_json`)."""
+    from embup_core.training.promotion.result import GateResult
+
+    print_table(*GateResult.from_json(gate).table())
 
 
 def _transform(shown: dict[str, Any]) -> str | None:

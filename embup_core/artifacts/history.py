@@ -2,7 +2,9 @@
 
 One JSON object a line, only ever appended:
 
-    {"at": "2026-01-31T12:00:00+00:00", "how": "promote", "version": "...", "before": "..."}
+    {"at": "2026-01-31T12:00:00+00:00", "how": "promote", "version": "...", "before": "...", "by": "ann"}
+
+A promotion against the gate's verdict has a "note" that says what it overrode.
 
 CURRENT alone says what is in service. A line is written, and flushed to the disk, before CURRENT is moved; so
 after a crash between the two the last line tells of a move that never was. Reading allows for that, for
@@ -13,10 +15,12 @@ is brought into line with what CURRENT named at that time.
 from __future__ import annotations
 
 import fcntl
+import getpass
 import json
 import os
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -29,13 +33,40 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 How: TypeAlias = Literal["publish", "promote", "rollback"]
-Record: TypeAlias = "Callable[[str, How, str | None], None]"
-"""Notes that CURRENT is about to name a version: version, how, what it named before."""
+Record: TypeAlias = "Callable[[str, How, str | None, str | None], None]"
+"""Notes that CURRENT is about to name a version: version, how, what it named before, a note."""
 
 PROMOTIONS_FILE = "DEPLOYMENTS"
 _READ_BYTES = 1 << 18  # the last two thousand moves
 _PATIENCE_S = 30.0
 _LOOK_S = 0.02
+_NOTE = 2000  # characters of a note at most
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One move of CURRENT.
+
+    Attributes
+    ----------
+    version, before
+        What it named afterwards and before; None where it named nothing.
+    how
+        By which command.
+    at
+        When, ISO 8601 in UTC; empty in lines without it.
+    by
+        Name of the user whose process moved it; empty in lines without it.
+    note
+        What it overrode; empty where nothing.
+    """
+
+    version: str
+    before: str | None
+    how: How
+    at: str = ""
+    by: str = ""
+    note: str = ""
 
 
 class DeploymentHistory:
@@ -68,6 +99,18 @@ class DeploymentHistory:
         """Whether it is known how a version came into service, and so what was there before it."""
         return any(line["version"] == version and line["how"] != "rollback" for line in self._lines())
 
+    def deployments(self) -> list[Deployment]:
+        """Every recorded move, the latest last."""
+        return [Deployment(**line) for line in self._lines()]
+
+    def replace(self, content: bytes) -> None:
+        """Take over the record of another place, while `held`; in the same file, which is what is locked."""
+        with self._path.open("r+b") as file:
+            file.write(content)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+
     @contextmanager
     def held(self) -> Iterator[Record]:
         """Keep others from moving CURRENT meanwhile; gives what notes a move.
@@ -86,7 +129,7 @@ class DeploymentHistory:
             if is_new:
                 sync_folder(self._path.parent)
             self._lock(descriptor)
-            yield lambda version, how, before: _append(descriptor, version, how, before)
+            yield lambda version, how, before, note: _append(descriptor, version, how, before, note)
         finally:
             os.close(descriptor)
 
@@ -123,9 +166,15 @@ def _come_to(steps: list[str], version: str) -> None:
         steps.append(version)
 
 
-def _append(descriptor: int, version: str, how: How, before: str | None) -> None:
-    line = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "how": how}
-    content = json.dumps({**line, "version": version, "before": before}).encode() + b"\n"
+def line_of(version: str, how: How, before: str | None, note: str | None) -> bytes:
+    """One move as it is recorded, with the time and the user."""
+    line: dict[str, str | None] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "how": how}
+    line |= {"version": version, "before": before, "by": _user()} | ({"note": note[:_NOTE]} if note else {})
+    return json.dumps(line).encode() + b"\n"
+
+
+def _append(descriptor: int, version: str, how: How, before: str | None, note: str | None) -> None:
+    content = line_of(version, how, before, note)
     size_bytes = os.fstat(descriptor).st_size
     if size_bytes and os.pread(descriptor, 1, size_bytes - 1) != b"\n":
         content = b"\n" + content  # behind a line cut short
@@ -146,4 +195,14 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     names = found.get("version"), found.get("before")
     if not all(isinstance(name, str) and VERSION.fullmatch(name) for name in names if name is not None):
         return None
-    return {"how": found["how"], "version": names[0], "before": names[1]} if names[0] is not None else None
+    if names[0] is None:
+        return None
+    told = {name: str(found.get(name) or "") for name in ("at", "by", "note")}
+    return {"how": found["how"], "version": names[0], "before": names[1], **told}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a number without a name, as in a container
+        return f"uid {os.getuid()}"

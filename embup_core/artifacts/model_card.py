@@ -10,6 +10,7 @@ import numpy as np
 from embup_core.artifacts.anchors import described_anchors
 from embup_core.artifacts.basis import MANIFEST_FIELD as BASIS_FIELD
 from embup_core.artifacts.basis import basis_id
+from embup_core.artifacts.gate import gate_of
 from embup_core.artifacts.recovered_map import RecoveredMap
 from embup_core.sources.row_ranges import describe_rows
 
@@ -47,7 +48,7 @@ The champion is in bold. Baselines: `constant_mean` answers every pair with the 
 `projected_cosines` with the cosine of the projected embeddings. Pairs of a row with itself are never counted.
 R2 = 1 - mean square error / variance of the true cosines, with its 95 % bootstrap interval over rows. Decode
 ms is for one row, in blocks of 256 on one core.
-{calibration}{probe}{anchors}
+{calibration}{probe}{anchors}{gate}
 {plots}
 
 ## The map from originals to projected embeddings
@@ -124,7 +125,8 @@ def render_model_card(
     manifest
         As in ``manifest.json``.
     evaluation
-        As in ``evaluation.json``; its "protocol", "rule" and "table" (Markdown) are shown where present.
+        As in ``evaluation.json``; its "protocol", "rule" and "table" (Markdown) are shown where present, and
+        those of its "gate".
     plots
         File names below ``plots/``.
     stores
@@ -144,6 +146,7 @@ def render_model_card(
         probe=_probe(evaluation),
         anchors=_anchors(manifest),
         or_original=", or in the originals' (`basis` `original`)." if described_anchors(manifest) else ".",
+        gate=_gate(evaluation),
         training_rows=_training_rows(manifest, stores),
         basis=_basis(manifest),
         table=evaluation.get("table", ""),
@@ -241,6 +244,19 @@ def _probe(evaluation: Mapping[str, Any]) -> str:
         "\nA linear classifier fitted on validation rows, on the labels of test rows (decoded by each "
         f"candidate; the most frequent label alone reaches {probe['majority_share']:.3f}):\n\n"
         "| rows | accuracy |\n|---|---:|\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _gate(evaluation: Mapping[str, Any]) -> str:
+    """The comparison with the version that was in service, where there was one on held-out rows."""
+    gate = gate_of(evaluation)
+    if gate is None:
+        return ""
+    verdict = "It passed the promotion gate." if gate["passed"] else "**The promotion gate held it.**"
+    return (
+        f"\n## Beside {gate['previous'] or 'the version in service before'}\n\n{verdict} Both decoded the "
+        f"same {gate['rows']:,} held-out rows, on which neither was trained. Differences are new - old with "
+        f"their 95 % paired bootstrap interval over rows.\n\n{gate['table']}\n"
     )
 
 

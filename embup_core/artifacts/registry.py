@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 from embup_core.artifacts.artifact import Artifact, Provenance, load_artifact, write_artifact
 from embup_core.artifacts.basis import read_basis
-from embup_core.artifacts.history import DeploymentHistory, How
+from embup_core.artifacts.gate import override_note, recorded_gate
+from embup_core.artifacts.history import Deployment, DeploymentHistory, How
 from embup_core.artifacts.manifest import DECODER_FILE, MANIFEST_FILE, VERSION, read_manifest
+from embup_core.artifacts.retention import reasons_to_keep
 from embup_core.artifacts.verified_files import FileIdentity, read_at_most
-from embup_core.errors import ArtifactError, InvalidArtifactError, NoArtifactError
+from embup_core.errors import ArtifactError, InvalidArtifactError, NoArtifactError, PromotionConflictError
 from embup_core.files.atomic import replace_durably, sync_folder
 from embup_core.upsampler import Upsampler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -38,9 +40,9 @@ if TYPE_CHECKING:
     from embup_core.geometry.basis import Basis
 
 POINTER_FILE = "CURRENT"
-_STAGING = ".staging-"
+STAGING = ".staging-"
 _ABANDONED_AFTER_S = 86_400
-_POINTER_BYTES = 4096
+POINTER_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,25 @@ class PointerState:
     files: tuple[FileIdentity | None, ...]
 
 
+@dataclass(frozen=True)
+class StoreState:
+    """Whether the object store of a registry answers.
+
+    Attributes
+    ----------
+    answered_s
+        When it last answered, on `time.monotonic`'s clock; before the first answer, when it was first to.
+    failed_looks
+        How often it did not.
+    outage
+        Why it does not answer now, with what to do; None while it does.
+    """
+
+    answered_s: float
+    failed_looks: int = 0
+    outage: str | None = None
+
+
 class Registry:
     """Published artifacts below one folder.
 
@@ -80,9 +101,17 @@ class Registry:
         Made when something is published; may not exist before.
     """
 
-    def __init__(self, root: Path) -> None:
+    store_state: StoreState | None = None
+    """Of a registry in an object store; None for a folder."""
+
+    def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         self._history = DeploymentHistory(self.root)
+
+    @property
+    def address(self) -> str:
+        """Where it is, as ``--registry`` takes it: the folder, or an address in an object store."""
+        return str(self.root)
 
     def publish(
         self,
@@ -120,7 +149,7 @@ class Registry:
         self._remove_stale_staging()
         at = created_utc or datetime.now(UTC)
         while True:
-            staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.root))
+            staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=self.root))
             try:
                 version = write_artifact(
                     staging,
@@ -141,9 +170,13 @@ class Registry:
                 shutil.rmtree(staging, ignore_errors=True)
             at += timedelta(seconds=1)  # the same decoder was published this second: the next one is free
         sync_folder(self.root)
+        self._written(version)
         if promote:
             self.point_at(version, "publish")
         return self.info(version)
+
+    def _written(self, version: str) -> None:
+        """Called when a version lies in its folder, before CURRENT may name it."""
 
     def _take_name(self, staging: Path, version: str) -> bool:
         """Rename a written artifact to its version; False where that version exists."""
@@ -159,7 +192,7 @@ class Registry:
         return True
 
     def promote(self, version: str) -> ArtifactInfo:
-        """Verify a version and point CURRENT at it.
+        """Verify a version and point CURRENT at it; the history says so where the gate had held it.
 
         Raises
         ------
@@ -206,6 +239,10 @@ class Registry:
             )
         return earlier[-1]
 
+    def deployments(self) -> list[Deployment]:
+        """Which versions CURRENT has named, and how they came there, the latest last."""
+        return self._history.deployments()
+
     def point_at(self, version: str, how: How, *, only_from: str | None = None) -> None:
         """Let CURRENT name a version that has been verified, and record it; one at a time.
 
@@ -225,6 +262,8 @@ class Registry:
         ArtifactError
             CURRENT names another version, or the registry cannot be written.
         """
+        # Going back to a version decides nothing anew.
+        note = None if how == "rollback" else override_note(recorded_gate(self.root / version))
         try:
             with self._history.held() as record:
                 try:
@@ -232,12 +271,12 @@ class Registry:
                 except ArtifactError:  # nothing yet, or damaged: this mends it
                     before = None
                 if only_from is not None and before != only_from:
-                    raise ArtifactError(
+                    raise PromotionConflictError(
                         f"Expected {only_from} in service, found {before}: somebody promoted it meanwhile.",
                         remedy="Look at `embup models`, and decide again.",
                     )
                 if version != before:
-                    record(version, how, before)
+                    record(version, how, before, note)
                 replace_durably(self.root / POINTER_FILE, f"{version}\n".encode())
         except OSError as error:
             raise ArtifactError(
@@ -245,32 +284,54 @@ class Registry:
                 remedy="Give this user the right to write there, or free space.",
             ) from error
 
-    def prunable(self, keep: int) -> list[str]:
-        """Versions that `prune` would remove, oldest first.
+    def retention(
+        self, keep: int, *, quarterly: bool = False, pinned: Collection[str] = ()
+    ) -> dict[str, str]:
+        """Why each version stays when old ones are removed, newest first; empty for those that go.
 
-        All but the newest `keep`, the one in service, and the one that a rollback would put into service.
+        The newest `keep` stay, the one in service, the one that a rollback would put there, and those that
+        are pinned.
+
+        Parameters
+        ----------
+        keep
+            How many of the newest versions stay.
+        quarterly
+            Whether one of each quarter stays, too: the last that was in service, or else the newest.
+        pinned
+            Versions that batches need which have not ended.
 
         Raises
         ------
         InvalidArtifactError
             CURRENT cannot be read, so the version in service is not known.
         """
-        names = self.version_names()
-        needed = set(names[:keep])
+        current = earlier = None
         with suppress(NoArtifactError):  # nothing is in service, or nothing was before
-            needed.add(self.current_version())
-            needed.add(self.earlier_version())
-        return sorted(name for name in names if name not in needed)
+            current = self.current_version()
+            earlier = self.earlier_version()
+        deployed = [move.version for move in self.deployments()]
+        return reasons_to_keep(
+            self.version_names(),
+            keep=keep,
+            current=current,
+            earlier=earlier,
+            deployed=deployed if quarterly else None,
+            pinned=pinned,
+        )
 
-    def prune(self, keep: int) -> list[str]:
-        """Remove old versions; returns their names, oldest first.
+    def prunable(self, keep: int, *, quarterly: bool = False, pinned: Collection[str] = ()) -> list[str]:
+        """Versions that `prune` would remove, oldest first; see `retention`."""
+        reasons = self.retention(keep, quarterly=quarterly, pinned=pinned)
+        return sorted(version for version, reason in reasons.items() if not reason)
 
-        Nothing is promoted meanwhile. A batch that has not ended needs its version.
+    def prune(self, keep: int, *, quarterly: bool = False, pinned: Collection[str] = ()) -> list[str]:
+        """Remove old versions; returns their names, oldest first. Nothing is promoted meanwhile.
 
         Parameters
         ----------
-        keep
-            How many of the newest versions stay; see `prunable` for the others that do.
+        keep, quarterly, pinned
+            As for `retention`.
 
         Raises
         ------
@@ -281,10 +342,10 @@ class Registry:
             return []
         try:
             with self._history.held():
-                removed = self.prunable(keep)
+                removed = self.prunable(keep, quarterly=quarterly, pinned=pinned)
                 for version in removed:
                     # Renamed first, so that no reader finds a version of which a part is gone.
-                    hidden = self.root / f"{_STAGING}removed-{version}"
+                    hidden = self.root / f"{STAGING}removed-{version}"
                     (self.root / version).rename(hidden)
                     shutil.rmtree(hidden)
         except OSError as error:
@@ -308,7 +369,7 @@ class Registry:
 
     def _remove_stale_staging(self) -> None:
         """Remove what a killed publish left; one that is running is younger than a day."""
-        for staging in self.root.glob(f"{_STAGING}*"):
+        for staging in self.root.glob(f"{STAGING}*"):
             with suppress(FileNotFoundError):  # another publish has given it its name meanwhile
                 if time.time() - staging.stat().st_mtime > _ABANDONED_AFTER_S:
                     shutil.rmtree(staging, ignore_errors=True)
@@ -324,23 +385,31 @@ class Registry:
             The pointer names no version.
         """
         try:
-            version = read_at_most(self.root / POINTER_FILE, _POINTER_BYTES).decode().strip()
-        except FileNotFoundError as error:
-            raise NoArtifactError(
-                f"No decoder is published in {self.root}.",
-                remedy=f"Run: embup train --source sample --registry {self.root}",
-            ) from error
+            content = self._pointer_content()
+            if content is None:
+                raise NoArtifactError(
+                    f"No decoder is published in {self.address}.",
+                    remedy=f"Run: embup train --source sample --registry {self.address}",
+                )
+            version = content.decode().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidArtifactError(
-                f"{self.root / POINTER_FILE}: expected a version, found what cannot be read ({error}).",
+                f"{self.address}/{POINTER_FILE}: expected a version, found what cannot be read ({error}).",
                 remedy="Publish again.",
             ) from error
         if not VERSION.fullmatch(version):
             raise InvalidArtifactError(
-                f"{self.root / POINTER_FILE}: expected a version, found {version[:80]!r}.",
+                f"{self.address}/{POINTER_FILE}: expected a version, found {version[:80]!r}.",
                 remedy="Publish again.",
             )
         return version
+
+    def _pointer_content(self) -> bytes | None:
+        """What CURRENT says; None where there is none. Raises `OSError` and `InvalidArtifactError`."""
+        try:
+            return read_at_most(self.root / POINTER_FILE, POINTER_BYTES)
+        except FileNotFoundError:
+            return None
 
     def path(self, version: str) -> Path:
         """The folder of a version.
@@ -353,14 +422,14 @@ class Registry:
         folder = self.root / version
         if not VERSION.fullmatch(version) or not folder.is_dir():
             raise NoArtifactError(
-                f"Version {version[:80]!r} is not in {self.root}.",
-                remedy=f"List them with: embup models --registry {self.root}",
+                f"Version {version[:80]!r} is not in {self.address}.",
+                remedy=f"List them with: embup models --registry {self.address}",
             )
         return folder
 
     def info(self, version: str) -> ArtifactInfo:
         """A version's manifest; see `path` and `read_manifest` for what is raised."""
-        folder = self.path(version)
+        folder = self._described_in(version)
         try:
             latest = self.current_version()
         except ArtifactError:
@@ -368,6 +437,10 @@ class Registry:
         manifest = read_manifest(folder)
         _require_own_name(folder, manifest)
         return ArtifactInfo(version, folder, manifest, is_current=version == latest)
+
+    def _described_in(self, version: str) -> Path:
+        """The folder with a version's manifest; the other files need not be there."""
+        return self.path(version)
 
     def current(self) -> ArtifactInfo:
         """The version in service.
@@ -384,7 +457,7 @@ class Registry:
             return self.info(version)
         except NoArtifactError as error:
             raise InvalidArtifactError(
-                f"{self.root / POINTER_FILE} names {version}, which is not there.", remedy="Publish again."
+                f"{self.address}/{POINTER_FILE} names {version}, which is not there.", remedy="Publish again."
             ) from error
 
     def version_names(self) -> list[str]:
@@ -405,14 +478,13 @@ class Registry:
 
     def load_artifact(self, version: str | None = None) -> Artifact:
         """Load and verify a version, by default the one in service; raises `ArtifactError`."""
-        artifact = load_artifact(self.current().folder if version is None else self.path(version))
+        artifact = load_artifact(self.path(self.current().version if version is None else version))
         _require_own_name(artifact.folder, artifact.manifest)
         return artifact
 
     def read_basis(self, version: str) -> Basis | None:
         """The basis of a version, its file verified; None where it has none. Raises `ArtifactError`."""
-        info = self.info(version)
-        return read_basis(info.folder, info.manifest)
+        return read_basis(self.path(version), self.info(version).manifest)
 
     def load(self, version: str | None = None) -> Upsampler:
         """A version ready to serve, by default the one in service; raises `ArtifactError`."""

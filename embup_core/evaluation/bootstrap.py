@@ -70,6 +70,56 @@ class Intervals:
         return cls(**{**content, **pairs})
 
 
+@dataclass(frozen=True)
+class RowDraws:
+    """Rows resampled with replacement, as weights.
+
+    A row drawn w times counts w times, so the pair (i, j) weighs w_i w_j; pairs of a row with itself do not
+    count. Means over pairs then are quadratic forms w^T E w, one matrix product for all replicates.
+
+    Attributes
+    ----------
+    weights
+        float32, shape (1 + replicates, n); the first row of ones is the sample as it is.
+    """
+
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, rows: int, *, replicates: int = REPLICATES, seed: int = 0) -> Self:
+        """Draw `rows` of as many, `replicates` times."""
+        draws = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), replicates)
+        return cls(np.vstack([np.ones(rows), draws]).astype(np.float32))
+
+    def pair_means(
+        self, values: NDArray[np.float32], part: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64]:
+        """Weighted mean over pairs (i, j) of different rows, of each replicate: shape (1 + replicates,).
+
+        Parameters
+        ----------
+        values
+            float32, shape (n, n), symmetric, zero on the diagonal.
+        part
+            Rows that i is taken from: bool, shape (n,). None takes all.
+        """
+        of_i = self.weights if part is None else self.weights[:, part]
+        of_pairs = self.weights @ (values if part is None else values[:, part])  # (1 + replicates, part)
+        in_all = self.weights.sum(axis=1, dtype=np.float64) * of_i.sum(axis=1, dtype=np.float64)
+        in_all -= np.square(of_i, dtype=np.float64).sum(axis=1)
+        sums: NDArray[np.float64] = np.einsum("bi,bi->b", of_pairs, of_i, dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a draw of few rows may hold no pair
+            means: NDArray[np.float64] = sums / in_all
+        return means
+
+    def variance(self, true: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Variance of cosines over pairs of different rows, of each replicate: shape (1 + replicates,)."""
+        off_diagonal = ~np.eye(len(true), dtype=bool)
+        # Centred by the mean of all pairs, so that float32 holds the squares.
+        centred = (true - true[off_diagonal].mean(dtype=np.float64).astype(np.float32)) * off_diagonal
+        return self.pair_means(centred * centred) - self.pair_means(centred) ** 2
+
+
 def row_intervals(
     predicted: NDArray[np.float32],
     true: NDArray[np.float32],
@@ -80,9 +130,6 @@ def row_intervals(
     seed: int = 0,
 ) -> Intervals:
     """Intervals between the 2.5 and the 97.5 % quantile of the scores of resampled rows.
-
-    A row drawn w times counts w times, so the pair (i, j) weighs w_i w_j; pairs of a row with itself do not
-    count. Mean errors then are quadratic forms w^T E w, three matrix products for all replicates.
 
     Parameters
     ----------
@@ -99,19 +146,9 @@ def row_intervals(
     n = len(true)
     off_diagonal = ~np.eye(n, dtype=bool)
     squared_error = np.square(predicted - true) * off_diagonal
-    centred = (true - true[off_diagonal].mean(dtype=np.float64).astype(np.float32)) * off_diagonal
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), replicates)
-    weights = np.vstack([np.ones(n), draws]).astype(np.float32)  # the first row: the sample as it is
-    in_all = weights.sum(axis=1, dtype=np.float64) ** 2 - np.square(weights, dtype=np.float64).sum(axis=1)
-
-    def mean(values: NDArray[np.float32]) -> NDArray[np.float64]:
-        products: NDArray[np.float64] = np.einsum("bi,bi->b", weights @ values, weights, dtype=np.float64)
-        with np.errstate(invalid="ignore"):
-            products /= in_all
-        return products
-
-    mean_squared = mean(squared_error)
-    variance = mean(centred * centred) - mean(centred) ** 2
+    draws = RowDraws.of(n, replicates=replicates, seed=seed)
+    mean_squared = draws.pair_means(squared_error)
+    variance = draws.variance(true)
     narrowing = np.sqrt(n / (whole.rows if whole else n))
 
     def interval(scores: NDArray[np.float64], of_whole: float | None) -> Interval:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from embup_core.errors import SourceUnavailableError
 from embup_core.extras import extra_required
+from embup_core.object_store.address import is_address
 from embup_core.sources.archive import ARCHIVE_SUFFIX, unpacked
 from embup_core.sources.files import COSINES_FILE, PROJECTED_FILE, SourceFiles
 from embup_core.sources.folder import files_in_folder
+from embup_core.sources.stored import files_in_store
 from embup_core.sources.synthetic import SampleParameters, generate_sample
 from embup_core.sources.validation import MIN_ROWS
 
@@ -36,14 +38,14 @@ def resolve_source(
     ----------
     spec
         ``sample`` (or ``sample:ROWS``), a folder that holds ``projected_train_embs`` and
-        ``og_train_cos_theta`` (each ``.npy`` or ``.npz``), or two URLs separated by a comma, the projected
-        embeddings first:
+        ``og_train_cos_theta`` (each ``.npy`` or ``.npz``), the address of such a folder in an object store
+        (``s3://bucket/prefix``), or two URLs separated by a comma, the projected embeddings first:
         ``https://cdn.connectly.ai/interview_prompts/ml_embedding_upsample/projected_train_embs.npy,``
         ``https://cdn.connectly.ai/interview_prompts/ml_embedding_upsample/og_train_cos_theta.npy``.
     cache_dir
         Folder of generated, downloaded and unpacked files.
     sha256
-        Expected hashes of the two files, for URLs; None skips the check.
+        Expected hashes of the two files, for URLs and object stores; None skips the check.
     max_bytes
         The largest file to download.
     progress
@@ -68,10 +70,14 @@ def resolve_source(
         return generate_sample(cache_dir, parameters=SampleParameters(rows=rows), progress=progress)
     if re.match(r"https?://", spec, re.IGNORECASE):
         return _from_urls(spec, cache_dir, sha256, max_bytes, progress)
+    if is_address(spec):
+        files = files_in_store(spec, cache_dir, sha256=sha256, max_bytes=max_bytes, progress=progress)
+        return _unpacked(files, cache_dir)
     if not spec or re.match(r"[a-z][a-z0-9+.-]+://", spec, re.IGNORECASE):
         raise SourceUnavailableError(
             f"source {spec!r} is not one that can be read.",
-            remedy="Give 'sample', a folder, or two http(s) URLs separated by a comma.",
+            remedy="Give 'sample', a folder, an address such as s3://bucket/prefix, or two http(s) URLs "
+            "separated by a comma.",
         )
     return _unpacked(files_in_folder(Path(spec)), cache_dir)
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SOURCE_FILE = "source.json"
 DEFAULT_SOURCE = "sample"
+REGISTRY_CACHE = "registry-cache"
+"""Folder in the data folder of the copies of registries in object stores."""
 
 
 def remembered_source(data: Path) -> str | None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import embup_core
 from embup_core.artifacts.artifact import Provenance
+from embup_core.artifacts.gate import GATE_FIELD
 from embup_core.artifacts.golden import golden_inputs
 from embup_core.artifacts.recovered_map import RecoveredMap
 from embup_core.artifacts.reference_statistics import ReferenceStatistics
 from embup_core.decoders import DECODERS
 from embup_core.training.anchors import fit_anchors
-from embup_core.training.promotion import PreviousVersion, Promotion, decide_promotion
+from embup_core.training.promotion import HeldOutRows, PreviousVersion, Promotion, decide_promotion
 from embup_core.training.split import TEST_ROWS_FIELD
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def publish_champion(
     fingerprint: str,
     plots: Mapping[str, bytes],
     promote: bool | None = None,
+    held_out: HeldOutRows | None = None,
 ) -> Published:
     """Publish the refitted champion, and put it into service if that is right or asked for.
 
@@ -104,6 +106,9 @@ def publish_champion(
         File names and PNG bytes.
     promote
         None decides by `decide_promotion`; True promotes in any case, False never.
+    held_out
+        Rows that neither this decoder nor the version in service was trained on; the gate compares both on
+        them. None takes the sample's test rows, where its source holds them out of every version.
 
     Raises
     ------
@@ -114,6 +119,9 @@ def publish_champion(
     previous = PreviousVersion.in_service(registry)
     if previous is not None and previous.is_readable and previous.fingerprint != fingerprint:
         previous = previous.measured_on(sample, registry)
+    if held_out is None and sample.rows.held_out:
+        held_out = HeldOutRows.of_test_rows(sample, sample.slices)
+    gate = None if held_out is None else held_out.compare(registry, previous, decoder)
     promotion = decide_promotion(
         evaluation,
         previous,
@@ -121,6 +129,7 @@ def publish_champion(
         fingerprint=fingerprint,
         test_rows=split[TEST_ROWS_FIELD],
         asked=promote,
+        gate=gate,
     )
     projected, _ = sample.published_rows()
     recovered = None if sample.transform is None else RecoveredMap.from_fit(sample.transform)
@@ -134,7 +143,7 @@ def publish_champion(
             rows=len(sample.projected),
             split=split,
             metrics=evaluation.test[evaluation.champion].to_json(),
-            evaluation=evaluation.to_json(),
+            evaluation=evaluation.to_json() | ({} if gate is None else {GATE_FIELD: gate.to_json()}),
             git_commit=git_commit(),
             reference_statistics=ReferenceStatistics.of(projected, evaluation.confidence),
             transform=recovered,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from embup_core.evaluation import Scores
-    from embup_core.training.promotion import PreviousVersion
+    from embup_core.training.promotion import GateResult, PreviousVersion
     from embup_core.training.selection import Evaluation
     from embup_core.upsampler import Upsampler
 
@@ -49,6 +49,8 @@ class TrainingResult:
         listed to be.
     service
         What a running service that was named answered, in a sentence; empty where none was named.
+    gate
+        How it compares with the previous version on held-out rows; None where there were none.
     run_id
         Of the run in Dagster's records; None where Dagster did not run it.
     """
@@ -65,6 +67,7 @@ class TrainingResult:
     basis: str = ""
     left_out: tuple[int, ...] = ()
     service: str = ""
+    gate: GateResult | None = None
     run_id: str | None = None
 
     @property

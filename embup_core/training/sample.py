@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from embup_core.training.basis import BasisChoice, recover_in
 from embup_core.training.split import RowSplit, SplitBy, split_right_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -59,6 +59,8 @@ class Sample:
         The map from coordinates to z, as the comparison of rows recovered it; None where it is not needed.
     anchors
         Originals of some rows; None where there are none.
+    slices
+        What rows are told apart by where versions are compared, such as drop and group: shape (N,) each.
     """
 
     projected: NDArray[np.float32]
@@ -70,6 +72,7 @@ class Sample:
     labels: NDArray[Any] | None = None
     transform: AffineTransform | None = None
     anchors: Anchors | None = None
+    slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def left_out(self) -> NDArray[np.int64]:
@@ -156,8 +159,9 @@ def open_sample(
     """
     projected = load_projected(files.projected)
     n_rows = len(projected)
-    groups, labels = (
-        None if path is None else load_row_labels(path, n_rows) for path in (files.groups, files.labels)
+    groups, labels, drops = (
+        None if path is None else load_row_labels(path, n_rows)
+        for path in (files.groups, files.labels, files.drops)
     )
     anchors = None if files.anchors is None else load_anchors(files.anchors, n_rows, output_dims=output_dims)
     held_out = None if files.held_out is None else load_held_out(files.held_out, n_rows)
@@ -189,6 +193,7 @@ def open_sample(
         labels,
         defects.transform,
         anchors,
+        {name: values for name, values in (("drop", drops), ("group", groups)) if values is not None},
     )
     left_out_wrong = left_out_note(left_out, n_rows, listed)
     notes = (recovered.noise.warning(), recovered.warning, left_out_wrong, defects.note)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embup_core.artifacts.registry import Registry
+from embup_core.artifacts.remote import open_registry
 from embup_core.dims import DEFAULT_OUTPUT_DIMS
 from embup_core.sources import resolve_source
 from embup_core.training.anchors import anchor_warnings
@@ -74,10 +75,11 @@ def train(
     Parameters
     ----------
     source
-        A folder that holds ``projected_train_embs.npy`` and ``og_train_cos_theta.npy``, two URLs separated by
-        a comma, or ``sample``.
+        A folder that holds ``projected_train_embs.npy`` and ``og_train_cos_theta.npy``, an address such as
+        ``s3://bucket/prefix`` of such a folder, two URLs separated by a comma, or ``sample``.
     registry
-        Where to publish, a `Registry` or its folder. None publishes nothing.
+        Where to publish, a `Registry`, its folder, or an address such as ``s3://bucket/prefix``. None
+        publishes nothing.
     decoder
         ``auto``, ``ladder`` or a decoder's name; see `wanted_candidates`.
     settings
@@ -142,7 +144,11 @@ def train(
 
         data = folder(work)
         # Without a registry the decoder is written, loaded back and verified all the same, and then removed.
-        opened_registry = registry if isinstance(registry, Registry) else Registry(folder(registry))
+        opened_registry = (
+            registry
+            if isinstance(registry, Registry)
+            else open_registry(folder(None) if registry is None else os.fspath(registry))
+        )
         chosen = BasisChoice.from_registry(opened_registry, basis)
         files = resolve_source(os.fspath(source), cache_dir=data / "sources", progress=steps.within("source"))
         opened = open_sample(

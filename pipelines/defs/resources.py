@@ -12,9 +12,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from embup_client import Client, Reloaded
 from embup_core.artifacts.registry import Registry
+from embup_core.artifacts.remote import open_registry
 from embup_core.sources import SourceFiles, resolve_source
 from embup_core.training.data_folder import remember_source
 from embup_core.training.selection import wanted_candidates
+from pipelines.notifications import Message, Notifier
 from pipelines.progress_lines import now_and_then
 from pipelines.settings import PipelineSettings
 from pipelines.staging import StagingArea
@@ -100,10 +102,13 @@ class DecoderRegistry(dg.ConfigurableResource["DecoderRegistry"]):
     """Place of published decoders."""
 
     root: str = Field(description=str(PipelineSettings.model_fields["registry"].description))
+    cache: str = Field(
+        default="", description=str(PipelineSettings.model_fields["registry_cache"].description)
+    )
 
     def open(self) -> Registry:
-        """The registry."""
-        return Registry(Path(self.root))
+        """The registry; in an object store, as it is now."""
+        return open_registry(self.root, Path(self.cache) if self.cache else None)
 
 
 class UpsamplerService(dg.ConfigurableResource["UpsamplerService"]):
@@ -130,6 +135,23 @@ class UpsamplerService(dg.ConfigurableResource["UpsamplerService"]):
         # One try: a service that is down loads the decoder when it starts.
         # The key is no field of this resource, where Dagster would show it.
         return Client(self.url, timeout_s=self.timeout_s, retry_s=0)
+
+
+class Notifications(dg.ConfigurableResource["Notifications"]):
+    """Where messages go. The addresses stand in a file, so that Dagster shows none."""
+
+    file: str = Field(default="", description=str(PipelineSettings.model_fields["notify_file"].description))
+    data: str = Field(description="The data folder, which holds the record of what was sent.")
+    dagster_url: str = Field(
+        default="", description=str(PipelineSettings.model_fields["dagster_url"].description)
+    )
+
+    def tell(self, message: Message, log: Callable[[str], object]) -> None:
+        """Send a message once; what goes wrong is logged, and fails no run."""
+        notifier = Notifier(
+            Path(self.file) if self.file else None, Path(self.data), dagster_url=self.dagster_url
+        )
+        notifier.tell(message, log)
 
 
 class JsonIOManager(dg.ConfigurableIOManager):
@@ -177,7 +199,12 @@ def resources_for(settings: PipelineSettings) -> dict[str, Any]:
         "promotion": PromotionChoice(promote=settings.promote),
         "data_folder": DataFolder(root=str(settings.data)),
         "staging": StagingRoot(root=str(settings.data / "staging")),
-        "registry": DecoderRegistry(root=str(settings.registry)),
+        "registry": DecoderRegistry(root=str(settings.registry), cache=str(settings.cache_folder)),
         "service": UpsamplerService(url=settings.service_url),
+        "notifications": Notifications(
+            file=str(settings.notify_file or ""),
+            data=str(settings.data),
+            dagster_url=settings.dagster_url,
+        ),
         "io_manager": JsonIOManager(base_dir=str(settings.data / ".dagster" / "handles")),
     }

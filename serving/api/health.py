@@ -42,6 +42,8 @@ class HealthController(Controller):
         """Answer 200 when requests can be served, 503 with the reason when they cannot.
 
         Not without a decoder, and not while the service stops, though what is in flight is still answered.
+        `degraded` is a 200, too: the object store of the registry does not answer, so no newer decoder can be
+        taken up, and the one in service goes on.
         """
         if services.engine.stopping:
             raise ProblemError(
@@ -51,9 +53,10 @@ class HealthController(Controller):
             )
         upsampler = services.model.current()
         return Ready(
-            status="ready",
+            status="ready" if services.model.outage is None else "degraded",
             model_version=upsampler.version,
             last_reload_failure=described_failure(services, services.model.failure),
+            registry_outage=None if services.model.outage is None else services.public(services.model.outage),
             batch_engine_failure=None
             if services.engine.failure is None
             else services.public(services.engine.failure),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
@@ -83,7 +84,7 @@ async def _queue_length(services: Services) -> int | None:
 
 async def _disks(services: Services) -> list[Disk]:
     settings = services.settings
-    folders = {"data": settings.data, "registry": settings.registry}
+    folders = {"data": settings.data, "registry": settings.registry_folder}
     folders |= {f"batch_root_{number}": root for number, root in enumerate(settings.batch_roots, start=1)}
 
     def look() -> Iterable[Disk]:
@@ -273,6 +274,18 @@ class ServiceCollector:
             "1 after a reload that left the old decoder, until one succeeds.",
             float(model.failure is not None),
         )
+        state = model.registry.store_state
+        if state is not None:
+            yield GaugeMetricFamily(
+                "embup_registry_last_answer_age_seconds",
+                "Seconds since the object store of the registry last answered.",
+                time.monotonic() - state.answered_s,
+            )
+            yield CounterMetricFamily(
+                "embup_registry_failed_looks",
+                "Looks at the registry that its object store did not answer.",
+                state.failed_looks,
+            )
 
     def _inputs(self) -> Iterator[Metric]:
         services = self._services

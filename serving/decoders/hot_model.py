@@ -2,7 +2,8 @@
 
 A newer one is noticed by looking at the registry's pointer every few seconds, and not by inotify: that sees
 nothing on network file systems, where registries often lie, and needs a watch for each new folder. A look
-is one `stat` of the pointer and two of the version that it names, in the thread that loads.
+is one `stat` of the pointer and two of the version that it names, in the thread that loads; of a registry in
+an object store, one request.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from embup_core.errors import ArtifactError, NoArtifactError
+from embup_core.errors import ArtifactError, NoArtifactError, RegistryUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +88,7 @@ class HotModel:
         self._reloading = asyncio.Lock()
         self._seen: PointerState | None = None
         self._refused: dict[str | None, LoadFailure] = {}
+        self._logged_outage = False
         self.loaded_at: datetime | None = None
         self.failure: LoadFailure | None = None
         self.reloads = 0
@@ -102,6 +104,12 @@ class HotModel:
     def version(self) -> str | None:
         """The version that answers now, None before the first one."""
         return None if self._current is None else self._current.version
+
+    @property
+    def outage(self) -> str | None:
+        """Why the registry's object store does not answer; None while it does, and for a folder."""
+        state = self._registry.store_state
+        return None if state is None or state.outage is None else self._shown(state.outage)
 
     @property
     def dims(self) -> tuple[int, int] | None:
@@ -148,11 +156,26 @@ class HotModel:
             The latest one is bad; the one in service stays.
         """
         async with self._reloading:
-            state = await self._run(self._registry.pointer_state)
+            state = await self._pointer_state()
             current = self._current
             if current is not None and self.failure is None and state is not None and state == self._seen:
                 return current.version, current
             return await self._take_up(state)
+
+    async def bring_here(self, version: str) -> None:
+        """Have a version in the registry's folder, where another process loads it, if it can be had at all.
+
+        Raises
+        ------
+        RegistryUnavailableError
+            It is in an object store that does not answer.
+        """
+        try:
+            await self._run(lambda: self._registry.path(version))
+        except RegistryUnavailableError:
+            raise
+        except ArtifactError:
+            pass  # what loads it says so
 
     async def watch(self, poll_s: float) -> None:
         """Take up whatever the pointer comes to name, until cancelled. A bad one is tried once.
@@ -212,19 +235,30 @@ class HotModel:
         except ArtifactError as error:
             log.warning("a decoder was not promoted", version=version, error=str(error))
             raise self._for_clients(error) from error
-        state = await self._run(self._registry.pointer_state)
+        state = await self._pointer_state()
         # If another process has moved the pointer since, the next look takes that up.
         return self._swap(upsampler, state if state is not None and state.version == version else None)
 
     async def _look(self) -> None:
         async with self._reloading:
-            state = await self._run(self._registry.pointer_state)
+            state = await self._pointer_state()
             if state is None or state == self._seen:
                 return
             if state.version is not None and state.version == self.version:
                 self._seen, self.failure = state, None  # back to what answers already
                 return
             await self._take_up(state)
+
+    async def _pointer_state(self) -> PointerState | None:
+        """Look at the pointer, and log when an object store stops answering, and when it is back."""
+        state = await self._run(self._registry.pointer_state)
+        outage = self.outage
+        if outage is not None and not self._logged_outage:
+            log.warning("the registry does not answer", in_service=self.version, error=outage)
+        elif outage is None and self._logged_outage:
+            log.info("the registry answers again", in_service=self.version)
+        self._logged_outage = outage is not None
+        return state
 
     async def _take_up(self, state: PointerState | None) -> tuple[str | None, Upsampler]:
         """Load what the pointer names; `state` is of before the loading, so that no change is missed."""
@@ -269,21 +303,23 @@ class HotModel:
 
     def _for_clients(self, error: ArtifactError) -> ArtifactError:
         """The same error without the registry's path, which clients need not know."""
-        root = str(self._registry.root)
+        return type(error)(self._shown(error.message), remedy=self._shown(error.remedy))
 
-        def shown(text: str) -> str:
-            if not self._registry.root.is_absolute():  # tells nothing, and may be part of any word
-                return text[:SHOWN_CHARS]
-            without = text.replace(f" --registry {root}", "").replace(f"{root}/", "")
-            return without.replace(root, "the registry")[:SHOWN_CHARS]
-
-        return type(error)(shown(error.message), remedy=shown(error.remedy))
+    def _shown(self, text: str) -> str:
+        places = {self._registry.address, str(self._registry.root)}
+        # A relative path tells nothing, and may be part of any word.
+        for place in sorted(place for place in places if "://" in place or place.startswith("/")):
+            text = text.replace(f" --registry {place}", "").replace(f"{place}/", "")
+            text = text.replace(place, "the registry")
+        return text[:SHOWN_CHARS]
 
     async def _run(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
 
 def _may_pass(error: ArtifactError) -> bool:
-    """Whether the disk failed rather than the artifact: no file need change until it is back."""
+    """Whether the disk or the store failed rather than the artifact: no file need change until it is back."""
+    if isinstance(error, RegistryUnavailableError):
+        return True
     cause = error.__cause__
     return isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)

@@ -189,6 +189,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
             "status": "ready",
             "model_version": _VERSION,
             "last_reload_failure": None,
+            "registry_outage": None,
             "batch_engine_failure": None,
             "batches": {
                 "QUEUED": 1, "RUNNING": 1, "FINALIZING": 0, "COMPLETED": 12, "FAILED": 1, "CANCELLED": 0,

@@ -27,6 +27,7 @@ from embup_core.errors import (
     JobConflictError,
     JobError,
     NoArtifactError,
+    RegistryUnavailableError,
 )
 from embup_core.files.processes import usable_cores
 from serving.jobs.gated_work import GatedWork
@@ -168,12 +169,12 @@ class BatchEngine:
         except Exception as error:
             # Not a fault of the job (those end it): the database or the disk. Nothing is lost, so wait.
             reason = f"{type(error).__name__}: {error}"
-            if isinstance(error, duckdb.Error | JobError | OSError):
+            if isinstance(error, duckdb.Error | JobError | RegistryUnavailableError | OSError):
                 reason = reason.partition("\n")[0]
                 log.error("the batch engine cannot continue; retrying", retry_s=RETRY_S, error=reason)  # noqa: TRY400 - a full disk needs no traceback
             else:
                 log.exception("the batch engine cannot continue; retrying", retry_s=RETRY_S)
-            known = isinstance(error, duckdb.Error | JobError)
+            known = isinstance(error, duckdb.Error | JobError | RegistryUnavailableError)
             self.failure = reason if known else unforeseen(error).message
             await self._end_worker()  # what it has open is begun again from the last checkpoint
             await self._sleep(RETRY_S)
@@ -193,6 +194,7 @@ class BatchEngine:
         except ArtifactError as error:
             log.warning("a batch waits for a decoder", batch_request_id=job_id, error=str(error))
             return False
+        await self._models.bring_here(version)  # an outage of its store is no fault of the job
         self.live = live = LiveJob(job)
         if self.stopping:
             live.halt.set()
@@ -272,7 +274,7 @@ class BatchEngine:
     ) -> protocol.Open:
         return protocol.Open(
             batch_request_id=job.batch_request_id,
-            registry=str(self._settings.registry.absolute()),
+            registry=str(self._settings.registry_folder.absolute()),
             model_version=version,
             request=job.request,
             checkpoint=checkpoint,

@@ -25,9 +25,11 @@ class HiddenFolders:
         self._shown = [
             pair
             # The registry is below the data folder as a rule, so it goes first.
-            for folder, name in ((settings.registry, "<registry>"), (settings.data, "<data>"))
+            for folder, name in ((settings.registry_folder, "<registry>"), (settings.data, "<data>"))
             for pair in _spellings(folder, name)
         ]
+        if isinstance(settings.registry, str):
+            self._shown.append((settings.registry, "<registry>"))
 
     def __call__(self, text: str) -> str:
         """Give a text that a client may see."""

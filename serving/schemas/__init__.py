@@ -255,10 +255,11 @@ class Alive(Struct, frozen=True):
 
 
 class Ready(Struct, frozen=True):
-    """The service can do its work."""
+    """The service can do its work; degraded, where it serves on without the store of its registry."""
 
-    status: Literal["ready"]
+    status: Literal["ready", "degraded"]
     model_version: str
     last_reload_failure: ReloadFailure | None
+    registry_outage: str | None
     batch_engine_failure: str | None
     batches: dict[str, int]

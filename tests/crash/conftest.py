@@ -48,6 +48,8 @@ class Scale:
     hang_ups: int
     polls: int
     soak_s: float
+    publisher_kills: int
+    outage_s: float
     every_fault: bool
 
 
@@ -62,6 +64,8 @@ SCALES = {
         hang_ups=100,
         polls=300,
         soak_s=8,
+        publisher_kills=4,
+        outage_s=3,
         every_fault=False,
     ),
     "full": Scale(
@@ -74,6 +78,8 @@ SCALES = {
         hang_ups=1000,
         polls=10_000,
         soak_s=1800,
+        publisher_kills=100,
+        outage_s=60,
         every_fault=True,
     ),
 }
@@ -149,7 +155,7 @@ def serve(registry: Registry, sources: Path, tmp_path: Path) -> Iterator[Callabl
     """Start a service of its own with outputs in its folder `out`; it and its processes end with the test."""
     started: list[Service] = []
 
-    def start(*, decoders: Path | None = None, data: Path | None = None, **settings: Any) -> Service:
+    def start(*, decoders: Path | str | None = None, data: Path | None = None, **settings: Any) -> Service:
         data = data or tmp_path / f"data{len(started)}"
         (data / "out").mkdir(parents=True)
         settings = {"batch_roots": f"{data}{os.pathsep}{sources}", "checkpoint_interval_s": 0.05} | settings

@@ -25,8 +25,8 @@ from embup_client import (
     UnexpectedAnswerError,
     UnprocessableError,
     answers,
-    debug_answers,
 )
+from embup_client.debug import answers as debug_answers
 from embup_client.refusals import Problem
 
 if TYPE_CHECKING:

@@ -70,7 +70,9 @@ def run(
         defs = build_defs(settings.model_copy(update=changes))
         # One decoder's asset is made with all others, as in Dagster's UI.
         some = dg.AssetSelection.assets(*assets).required_multi_asset_neighbors()
-        selection: dg.AssetSelection = some if assets else dg.AssetSelection.all()
+        selection: dg.AssetSelection = (
+            some if assets else dg.AssetSelection.all() - dg.AssetSelection.groups("debugger")
+        )
         job = dg.define_asset_job("test", selection=selection)
         resolved = dg.Definitions.merge(defs, dg.Definitions(jobs=[job])).resolve_job_def("test")
         selected = {node.name for node in resolved.nodes}

@@ -62,11 +62,14 @@ def test_every_asset_says_what_it_is() -> None:
     assert [node.key for node in graph.asset_nodes if not node.description] == []
 
 
-def test_the_job_takes_every_asset_and_every_check() -> None:
+def test_the_jobs_take_every_asset_and_every_check() -> None:
     assembled = build_defs(PipelineSettings())
     graph = assembled.resolve_asset_graph()
     layer = assembled.resolve_job_def("train_and_publish").asset_layer
-    assert set(layer.selected_asset_keys) == {node.key for node in graph.asset_nodes}
+    debugger = assembled.resolve_job_def("debug_training_data").asset_layer.selected_asset_keys
+    assert debugger == {node.key for node in graph.asset_nodes if node.group_name == "debugger"}
+    assert set(layer.selected_asset_keys) | debugger == {node.key for node in graph.asset_nodes}
+    assert not set(layer.selected_asset_keys) & debugger
     assert len(layer.selected_asset_keys) == 9 + len(DECODERS)
 
 

@@ -33,7 +33,7 @@ WAIT_S = 30.0
 class Service:
     """A running service and a client of it."""
 
-    def __init__(self, registry: Path, data: Path, **settings: Any) -> None:
+    def __init__(self, registry: Path | str, data: Path, **settings: Any) -> None:
         self.registry = registry
         self.data = data
         self.settings = settings
@@ -161,7 +161,7 @@ def serve(registry: Registry, tmp_path: Path) -> Iterator[Callable[..., Service]
     """Start a service of its own: ``serve(**settings)``; it is ended with the test."""
     started: list[Service] = []
 
-    def start(*, decoders: Path | None = None, **settings: Any) -> Service:
+    def start(*, decoders: Path | str | None = None, **settings: Any) -> Service:
         service = Service(decoders or registry.root, tmp_path / f"data {len(started)}", **settings)
         started.append(service)
         return service

@@ -38,10 +38,12 @@ from pipelines.defs.assets.transform import open_transform
 from pipelines.defs.resources import (
     DataFolder,
     DecoderRegistry,
+    Notifications,
     PromotionChoice,
     StagingRoot,
     UpsamplerService,
 )
+from pipelines.notifications.outcome import outcome_message
 from pipelines.progress_lines import now_and_then
 from pipelines.staging import remove_old_data_sets
 
@@ -63,6 +65,7 @@ def decoder_artifact(
     promotion: PromotionChoice,
     data_folder: DataFolder,
     staging: StagingRoot,
+    notifications: Notifications,
 ) -> dg.MaterializeResult[PublishedDecoder]:
     """The champion, fitted on all rows and published: an immutable, versioned folder with its provenance.
 
@@ -106,6 +109,9 @@ def decoder_artifact(
     )
     if published.warning:
         context.log.warning("%s", published.warning)
+    outcome = outcome_message(published, scores, run_id=context.run.run_id)
+    if outcome is not None:
+        notifications.tell(outcome, context.log.info)
     removed = remove_old_data_sets(Path(staging.root))
     if removed:
         context.log.info("removed the intermediate results of %d older data sets", len(removed))

@@ -60,6 +60,7 @@ def notices(services: Services, failed: Sequence[JobRecord], full: Sequence[Noti
     """
     found = [
         *_of_decoders(services),
+        *_of_registry(services),
         *_of_engine(services),
         *full,
         *_of_batches(failed),
@@ -93,6 +94,18 @@ def _of_decoders(services: Services) -> Iterator[Notice]:
         )
     elif model.version is None:
         yield Notice("bad", NOTHING_PUBLISHED, PUBLISH_FIRST)
+
+
+def _of_registry(services: Services) -> Iterator[Notice]:
+    if services.model.outage is not None:
+        yield Notice(
+            "warn",
+            "The object store of the registry does not answer",
+            sentences(
+                services.public(services.model.outage),
+                "The decoder in service goes on; a newer one cannot be taken up.",
+            ),
+        )
 
 
 def _of_engine(services: Services) -> Iterator[Notice]:
@@ -154,7 +167,7 @@ def _of_inputs(source: str, meter: DriftMeter) -> Iterator[Notice]:
 def full_disks(services: Services) -> list[Notice]:
     """Look at the disks; for a thread."""
     found = {}
-    for folder in (services.settings.data, services.settings.registry, *services.settings.batch_roots):
+    for folder in (services.settings.data, services.settings.registry_folder, *services.settings.batch_roots):
         try:
             usage, disk = shutil.disk_usage(folder), folder.stat().st_dev
         except OSError:

@@ -203,7 +203,8 @@ def _plot(registry: Registry, version: str, name: str) -> bytes:
     listed = listed_files(info.folder, info.manifest).get(f"plots/{name}")
     if listed is None or not name.endswith(".png") or listed.size_bytes > PLOT_BYTES:
         raise NotFoundException
-    return read_verified(info.folder / "plots" / name, size_bytes=listed.size_bytes, sha256=listed.sha256)
+    folder = registry.path(version)  # of a registry in an object store, fetched when a plot is looked at
+    return read_verified(folder / "plots" / name, size_bytes=listed.size_bytes, sha256=listed.sha256)
 
 
 async def _confirmation(services: Services, viewer: Viewer, version: str, *, back: bool) -> Response[str]:

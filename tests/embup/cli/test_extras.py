@@ -167,9 +167,12 @@ def test_commands_of_the_base_work_without_an_extra(arguments: list[str], regist
         ("serve", ["serve"]),
         ("serve", ["keys", "new", "ci", "--scopes", "read"]),
         ("serve", ["sql", "--data", "WORK", "select 1"]),
+        ("dagster", ["clean", "--data", "WORK"]),
+        ("notify", ["notify", "test", "--notify-file", "WORK/addresses", "--data", "WORK"]),
         ("debug", ["debug", "list"]),
         ("debug", ["debug", "import", "in.json", "--name", "x"]),
         ("debug", ["debug", "predict", "x", "--url", "http://127.0.0.1"]),
+        ("s3", ["models", "--registry", "s3://bucket/registry"]),
         ("client", ["submit", "in.txt", "out.txt"]),
         ("client", ["status", "x"]),
         ("client", ["watch", "x"]),
@@ -189,6 +192,8 @@ def test_a_command_whose_extra_is_missing_names_it(
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     np.save(tmp_path / "in.npy", rows)
     np.save(tmp_path / "cosines.npy", rows @ rows.T)
+    (tmp_path / "addresses").write_text("json://127.0.0.1/")
+    (tmp_path / "addresses").chmod(0o600)
     for name in ("in.parquet", "in.txt.zst"):
         (tmp_path / name).write_bytes(b"PAR1 some bytes PAR1")
     places = {"WORK": str(tmp_path), "IN": str(tmp_path / "in.txt"), "REGISTRY": str(registry.root)}

@@ -28,4 +28,4 @@ def test_programs_get_both_as_json_and_no_two_keys_are_alike(embup: Callable[...
 def test_an_unknown_scope_is_refused(embup: Callable[..., Any]) -> None:
     made = embup("keys", "new", "ci", "--scopes", "write")
     assert (made.returncode, made.stdout) == (2, "")
-    assert "realtime, batch, read, admin" in made.stderr
+    assert "realtime, batch, read, debug, admin" in made.stderr

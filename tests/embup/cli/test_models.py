@@ -7,15 +7,18 @@ import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pytest
 
+from embup.cli.service_process import service_process
 from embup_core.artifacts.anchoring import publish_with_anchors
 from embup_core.artifacts.artifact import Provenance
 from embup_core.artifacts.golden import golden_inputs
 from embup_core.artifacts.recovered_map import RecoveredMap
 from embup_core.artifacts.registry import Registry
 from embup_core.decoders.baselines.linear import Linear
+from embup_core.training.promotion import GateCheck, GateResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,10 +192,95 @@ def test_old_versions_are_pruned(
     newest = publish_another(two, 8)
     prune = ("models", "prune", "--keep", "0", "--registry", two.root)
     planned = json.loads(embup(*prune, "--dry-run", "--json").stdout)
-    assert planned == {"removed": [older], "dry_run": True, "kept": [newest, newer, older]}
+    assert planned == {
+        "removed": [older],
+        "dry_run": True,
+        "kept": sorted([newest, newer, older], reverse=True),  # by name: they may be of one second
+        "reasons": {newest: "in service", newer: "a rollback needs it", older: ""},
+    }
     result = embup(*prune)
-    assert (result.returncode, result.stdout.split()) == (0, [older])
-    assert two.version_names() == [newest, newer]
+    assert result.returncode == 0, result.stderr
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines()[1:])
+    assert {name: " ".join(verdict.split()) for name, verdict in lines.items()} == {
+        newest: "stays in service",
+        newer: "stays a rollback needs it",
+        older: "removed",
+    }
+    assert set(two.version_names()) == {newest, newer}
+
+
+@pytest.mark.parametrize(("phase", "removed"), [("RUNNING", False), ("COMPLETED", True)])
+def test_what_a_batch_is_pinned_to_is_not_pruned(
+    embup: Callable[..., Any],
+    two: Registry,
+    publish_another: Callable[[Registry, int], str],
+    tmp_path: Path,
+    phase: str,
+    removed: bool,
+) -> None:
+    older = two.earlier_version()
+    publish_another(two, 8)
+    (tmp_path / "history").mkdir()
+    with duckdb.connect(str(tmp_path / "history" / "history.duckdb")) as connection:
+        connection.execute("CREATE TABLE batch_jobs (model_version VARCHAR, phase VARCHAR)")
+        connection.execute("INSERT INTO batch_jobs VALUES (?, ?), (NULL, 'QUEUED')", [older, phase])
+    prune = ("models", "prune", "--keep", "0", "--registry", two.root, "--data", tmp_path)
+    result = embup(*prune, "--json")
+    assert result.returncode == 0, result.stderr
+    assert (older in json.loads(result.stdout)["removed"]) is removed
+    (tmp_path / "history" / "history.duckdb").write_bytes(b"damaged")
+    result = embup(*prune)
+    assert result.returncode != 0
+    assert "history.duckdb" in result.stderr
+
+
+def test_an_override_of_the_gate_is_told_and_listed(
+    embup: Callable[..., Any],
+    registry: Registry,
+    publish_another: Callable[[Registry, int], str],
+    tmp_path: Path,
+) -> None:
+    made = Registry(tmp_path / "r")
+    first = publish_another(made, 1)
+    check = GateCheck("R2 of cosines", False, 0.6, 0.5, "not worse by 0.01", (-0.11, -0.09), 200)
+    artifact = made.load_artifact()
+    gate = GateResult((check,), 200, first)
+    held = made.publish(
+        artifact.decoder,
+        golden=np.array(artifact.manifest["golden"]["inputs"], np.float32),
+        provenance=Provenance("mine", "0" * 64, 600, {}, {}, {"gate": gate.to_json()}),
+        promote=False,
+    ).version
+    shown = embup("models", "show", held, "--registry", made.root)
+    assert f"held, compared with {first} on 200 held-out rows" in shown.stdout
+    assert "HELD" in shown.stdout
+    result = embup("models", "promote", held, "--registry", made.root)
+    assert result.returncode == 0, result.stderr
+    assert "overrode the gate: R2 of cosines" in result.stderr
+    listed = json.loads(embup("models", "history", "--registry", made.root, "--json").stdout)["deployments"]
+    assert [(move["how"], move["version"]) for move in listed] == [("publish", first), ("promote", held)]
+    assert listed[1]["note"].startswith("overrode the gate: R2 of cosines")
+    assert "overrode the gate" in embup("models", "history", "--registry", made.root).stdout
+
+
+@pytest.mark.parametrize("command", ["show", "compare", "history", "prune", "promote", "rollback", "verify"])
+def test_versions_of_batches_that_have_not_ended_are_kept(
+    embup: Callable[..., Any], two: Registry, publish_another: Callable[[Registry, int], str], tmp_path: Path
+) -> None:
+    pinned = two.current_version()
+    with service_process(registry=two.root, data=tmp_path / "data", log=tmp_path / "log") as url:
+        rows = np.random.default_rng(0).standard_normal((20_000, 32)).astype(np.float32)
+        np.save(tmp_path / "data" / "in.npy", rows)
+        submitted = embup("submit", tmp_path / "data" / "in.npy", tmp_path / "data" / "o.txt", "--url", url)
+        assert submitted.returncode == 0, submitted.stderr
+        for seed in (8, 9):
+            publish_another(two, seed)
+        two.promote(two.version_names()[0])
+        prune = ("models", "prune", "--keep", "0", "--no-quarterly", "--registry", two.root, "--json")
+        assert pinned in json.loads(embup(*prune, "--dry-run").stdout)["removed"]
+        result = json.loads(embup(*prune, "--service", url).stdout)
+        assert pinned in result["kept"]
+        assert result["removed"]
 
 
 @pytest.mark.parametrize("command", ["show", "compare", "prune", "promote", "rollback", "verify"])

@@ -225,6 +225,19 @@ def test_prune_keeps_what_is_needed(tmp_path: Path, publish_another: PublishAnot
     assert registry.prune(10) == []
 
 
+def test_prune_keeps_what_is_pinned_and_one_version_a_quarter(tmp_path: Path) -> None:
+    months = [f"2026{month:02}01-000000-0000000{month:x}" for month in range(1, 13)]
+    for version in months:
+        (tmp_path / version).mkdir()
+    registry = Registry(tmp_path)
+    registry.point_at(months[4], "promote")
+    quarters = {months[2], months[5], months[8], months[11]}
+    kept = {*months[-2:], months[4], *quarters, months[0]}
+    removed = registry.prune(2, quarterly=True, pinned=[months[0]])
+    assert removed == [name for name in months if name not in kept]
+    assert set(registry.version_names()) == kept
+
+
 def test_prune_refuses_where_it_is_not_known_what_is_in_service(
     tmp_path: Path, publish_another: PublishAnother
 ) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from debugger.reviews import read_reviews
 from debugger.store.names import find_dataset
-from tests.browser import browser_page
+from tests.browser import accessibility_faults, browser_page
 from tests.serving.debug.conftest import NAME, Debugged
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-ACCESSIBLE = (Path(__file__).parents[1] / "pages" / "accessible.js").read_text()
 VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation",
@@ -86,7 +84,7 @@ def test_every_page_is_sound_in_light_dark_and_on_a_phone(looked_at: Debugged) -
             for path in ADDRESSES:
                 page.goto(address(looked_at, path))
                 where = f"{path} {scheme} {width}"
-                assert page.evaluate(ACCESSIBLE) == [], where
+                assert accessibility_faults(page) == [], where
                 wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
                 assert page.evaluate(wide) <= 0, where
                 assert page.evaluate("window.violations") == [], where

@@ -13,8 +13,12 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # no stubs are installed
 from prometheus_client.parser import text_string_to_metric_families
 
+from embup_core.artifacts.remote import open_registry
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.s3 import S3Server
 
 ROOT = Path(__file__).resolve().parents[3]
 MONITORING = ROOT / "monitoring"
@@ -43,6 +47,7 @@ def dashboard_queries() -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def seen(
     registry: Any,
+    s3_server: S3Server,
     tmp_path_factory: pytest.TempPathFactory,
     rows: Callable[..., Any],
     service_class: Callable[..., Any],
@@ -50,7 +55,12 @@ def seen(
     """Every sample's name and labels of a service that has done a little of everything."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OTEL_TRACES_EXPORTER", "none")
-        service = service_class(registry.root, tmp_path_factory.mktemp("monitored"), traces=True)
+        for name, value in s3_server.environment.items():
+            environment.setenv(name, value)
+        in_store = open_registry(f"{s3_server.new_bucket()}/registry", tmp_path_factory.mktemp("cache"))
+        shutil.copytree(registry.root, in_store.root, dirs_exist_ok=True)
+        in_store.promote(registry.current_version())
+        service = service_class(in_store.address, tmp_path_factory.mktemp("monitored"), traces=True)
     try:
         service.http.post("/v1/upsample", json={"embeddings": rows(3).tolist()})
         assert service.final(service.submit(service.write_input("in.txt", 9), "out.txt"))["error"] is None

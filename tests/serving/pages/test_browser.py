@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import browser_page
+from tests.browser import accessibility_faults, browser_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-ACCESSIBLE = (Path(__file__).parent / "accessible.js").read_text()
 VIOLATIONS = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation",
@@ -79,7 +78,7 @@ def test_every_page_is_sound_in_light_dark_and_on_a_phone(console: Console, two_
                 if address == "/docs":
                     page.locator("#operations-realtime-upsample").wait_for()
                 else:
-                    assert page.evaluate(ACCESSIBLE) == [], where
+                    assert accessibility_faults(page) == [], where
                     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
                     assert page.evaluate(wide) <= 0, where
                 assert page.evaluate("window.violations") == [], where
@@ -136,11 +135,13 @@ def test_the_overview_changes_while_one_looks_at_it(console: Console) -> None:
     with watched_page(console) as page:
         page.goto(console.address + "/")
         assert page.locator("#in-progress", has_text="seen.txt").count() == 0
-        service.write_input("seen.txt", 40_000)
+        rows = service.write_input("seen.txt", 30_000)
+        rows.write_text(rows.read_text() * 20)  # long enough to be seen in progress, and then cancelled
         job = service.submit("seen.txt", "seen.npy")
         page.locator("#in-progress", has_text="seen.txt").wait_for(timeout=30_000)
         for _ in range(20):
             assert service.http.post("/v1/upsample", json={"embedding": [0.1] * 32}).status_code == 200
+        service.http.post(f"/v1/batches/{job}/cancel")
         service.final(job)
         page.locator("#recent", has_text="seen.txt").wait_for(timeout=30_000)
         page.locator("#realtime .line.first").wait_for(state="attached", timeout=30_000)
@@ -176,9 +177,9 @@ def test_a_person_logs_in_looks_and_logs_out(service_class: Any, registry: Regis
             page.get_by_role("button", name="Log in").press("Enter")
             page.get_by_role("heading", name="Batches", exact=True).wait_for()
             assert page.evaluate("document.cookie") == "", "no script sees the session"
-            assert page.evaluate(ACCESSIBLE) == []
+            assert accessibility_faults(page) == []
             page.get_by_role("button", name="Log out").press("Enter")
             page.get_by_label("API key").wait_for()
-            assert page.evaluate(ACCESSIBLE) == []
+            assert accessibility_faults(page) == []
     finally:
         assert service.end() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -321,3 +322,21 @@ def test_without_a_decoder_the_pages_say_what_to_do(serve: Callable[..., Any], t
     tried = http.get("/console/try?row=1,2", headers=HTML)
     assert tried.status_code == 422
     assert "No decoder is published yet" in tried.text
+
+
+def test_a_form_is_not_shown_again_for_what_it_cannot_mend(serve: Callable[..., Any], tmp_path: Any) -> None:
+    service = serve(decoders=tmp_path / "empty")
+    path = service.write_input("rows.txt", 10)
+    shown = service.http.get("/console/batches/new", headers=HTML).text
+    token = re.search(r'name="form_token" value="([^"]+)"', shown)
+    assert token is not None
+    form = {
+        "form_token": unescape(token[1]),
+        "input_filepath": str(path),
+        "output_filepath": str(path.with_suffix(".npy")),
+    }
+    answer = service.http.post("/console/batches", data=form, headers=HTML)
+    assert answer.status_code == 503, answer.text
+    assert "embup train" in answer.text
+    assert 'name="input_filepath"' not in answer.text
+    assert service.http.get("/v1/batches").json()["batches"] == []

@@ -5,17 +5,30 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from embup_core.artifacts.manifest import manifest_bytes
 from embup_core.artifacts.registry import Registry
+from embup_core.decoders.kriging.kriging import Kriging
 from embup_core.evaluation import Intervals, PairScores, Scores
-from embup_core.training.promotion import PreviousVersion, decide_promotion
+from embup_core.training.promotion import (
+    GateCheck,
+    GateResult,
+    HeldOutRows,
+    PreviousVersion,
+    decide_promotion,
+)
+from embup_core.training.publication import Published, publish_champion
+from embup_core.training.sample import open_sample
 from embup_core.training.selection import Evaluation
+from embup_core.training.train import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.conftest import AnchoredSource
 
 
 def scores(r2: float) -> Scores:
@@ -133,3 +146,81 @@ def test_what_is_asked_for_is_done_and_the_objection_stays() -> None:
 def test_a_warning_names_the_command(tmp_path: Path) -> None:
     decision = decide_promotion(evaluation(0.1), IN_SERVICE, source="new", fingerprint="a", test_rows="t")
     assert f"embup models promote v2 --registry {tmp_path}" in str(decision.warning("v2", Registry(tmp_path)))
+
+
+def gate(*, passed: bool) -> GateResult:
+    check = GateCheck("R2 of cosines", passed, 0.6, 0.5, "not worse by 0.01", (-0.11, -0.09), 200)
+    return GateResult((check,), 200, "v1")
+
+
+@pytest.mark.parametrize(
+    ("passed", "asked", "promoted"),
+    [(True, None, True), (False, None, False), (False, True, True), (True, False, False)],
+)
+def test_on_held_out_rows_the_gate_decides_whatever_the_data(
+    passed: bool, asked: bool | None, promoted: bool, tmp_path: Path
+) -> None:
+    decision = decide_promotion(
+        evaluation(0.1),
+        IN_SERVICE,
+        source="new",
+        fingerprint="other",
+        test_rows="other",
+        asked=asked,
+        gate=gate(passed=passed),
+    )
+    assert decision.promoted is promoted
+    assert decision.held_by_gate is not passed
+    if passed:
+        assert decision.objection is None
+    else:
+        warning = str(decision.warning("v2", Registry(tmp_path)))
+        assert "R2 of cosines: 0.600 to 0.500 (-0.100 [-0.110, -0.090])" in warning
+        assert ("rollback" if asked else "embup models promote v2") in warning
+
+
+def test_a_held_version_says_why_and_its_promotion_is_recorded(
+    anchored_source: AnchoredSource, tmp_path: Path
+) -> None:
+    registry = Registry(tmp_path / "registry")
+    files = anchored_source.files
+    result = train(files.name, decoder="kriging", output_dims=100, registry=registry)
+    sample = open_sample(files, output_dims=100).sample
+    bad = Kriging().fit(
+        np.roll(sample.projected, 200, axis=0), sample.coordinates, output_dims=100, basis=sample.basis
+    )
+    held_out = HeldOutRows(sample.projected, sample.coordinates, {"drop": np.arange(800) // 400})
+
+    def publish(decoder: Kriging) -> Published:
+        return publish_champion(
+            registry,
+            decoder,
+            sample,
+            result.evaluation,
+            source="month",
+            fingerprint="b" * 64,
+            plots={},
+            held_out=held_out,
+        )
+
+    held = publish(bad)
+    assert held.promotion.held_by_gate
+    assert registry.current_version() == result.version
+    card = (held.info.folder / "MODEL_CARD.md").read_text()
+    assert f"## Beside {result.version}" in card
+    assert "HELD" in card
+    assert "drop 1" in card
+    assert registry.deployments()[-1].note == ""
+    registry.promote(held.info.version)
+    moved = registry.deployments()[-1]
+    assert moved.how == "promote"
+    assert moved.note.startswith("overrode the gate: R2 of cosines")
+    assert moved.by
+    assert registry.roll_back().version == result.version
+    assert registry.deployments()[-1].note == ""
+
+    good = publish(Kriging().fit(sample.projected, sample.coordinates, output_dims=100, basis=sample.basis))
+    assert good.promotion.gate is not None
+    assert good.promotion.gate.passed, good.promotion.gate.reasons
+    assert registry.current_version() == good.info.version
+    assert good.warning is None

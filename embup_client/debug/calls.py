@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from embup_client.calls import OCTET_STREAM, Call, Repeat, in_path, json_reader, posted, unexpected
-from embup_client.debug_answers import (
+from embup_client.debug.answers import (
     DebugComparison,
     DebugDataset,
     DebugDatasetDetails,

@@ -12,6 +12,7 @@ from embup_core.training.split import TEST_ROWS_FIELD
 
 if TYPE_CHECKING:
     from embup_core.artifacts.registry import Registry
+    from embup_core.training.promotion.result import GateResult
     from embup_core.training.sample import Sample
     from embup_core.training.selection import Evaluation
 
@@ -105,10 +106,18 @@ class Promotion:
         Whether it goes into service.
     objection
         Why it does not go into service unless asked for, in a sentence; None where nothing speaks against it.
+    gate
+        What the comparison on held-out rows found; None where there was none.
     """
 
     promoted: bool
     objection: str | None
+    gate: GateResult | None = None
+
+    @property
+    def held_by_gate(self) -> bool:
+        """Whether the gate speaks against it, be it promoted or not."""
+        return self.gate is not None and not self.gate.passed
 
     def warning(self, version: str, registry: Registry) -> str | None:
         """What to tell the user, with the command that changes it; None where there is nothing to tell."""
@@ -118,7 +127,7 @@ class Promotion:
             return f"{self.objection} It is in service, as asked; to go back: embup models rollback"
         return (
             f"{self.objection} {version} is published and not in service. To put it into service: "
-            f"embup models promote {version} --registry {registry.root}"
+            f"embup models promote {version} --registry {registry.address}"
         )
 
 
@@ -130,11 +139,13 @@ def decide_promotion(
     fingerprint: str,
     test_rows: str,
     asked: bool | None = None,
+    gate: GateResult | None = None,
 ) -> Promotion:
     """Decide whether a new version goes into service.
 
-    Without being asked it does where nothing usable is in service, or where the version in service was
-    trained on the same data and is not better. A version trained on other data never replaces one unasked.
+    Without being asked it does where nothing usable is in service. Where both were compared on held-out rows,
+    the gate decides. Else it does where the version in service was trained on the same data and is not
+    better; a version trained on other data then never replaces one unasked.
 
     Parameters
     ----------
@@ -148,9 +159,22 @@ def decide_promotion(
         Hash of the row numbers that the evaluation reports on (`RowSplit.to_json`).
     asked
         True promotes it in any case, False never.
+    gate
+        From `compare_on_held_out`; None where there are no held-out rows.
     """
-    objection = _objection(evaluation, previous, source, fingerprint, test_rows)
-    return Promotion(objection is None if asked is None else asked, objection if asked is not False else None)
+    if gate is not None:
+        objection = None if gate.passed else _held(gate)
+    else:
+        objection = _objection(evaluation, previous, source, fingerprint, test_rows)
+    return Promotion(
+        objection is None if asked is None else asked, objection if asked is not False else None, gate
+    )
+
+
+def _held(gate: GateResult) -> str:
+    compared = gate.previous or "the version in service"
+    reasons = "; ".join(gate.reasons)
+    return f"The promotion gate holds it, compared with {compared} on {gate.rows:,} held-out rows: {reasons}."
 
 
 def _objection(

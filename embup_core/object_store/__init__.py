@@ -1,0 +1,21 @@
+"""Buckets of S3, Google Cloud Storage and Azure: addresses, reading, writing under a condition, mirrors.
+
+Needs the extra `s3`, which is imported where a store is opened. What registries and sources make of a store
+lies with them.
+"""
+
+from embup_core.object_store.address import is_address, parsed_address
+from embup_core.object_store.mirror import MirroredFolder, mirror_prefix
+from embup_core.object_store.rows import read_npy_rows
+from embup_core.object_store.store import NEW, ObjectStore, StoredObject
+
+__all__ = [
+    "NEW",
+    "MirroredFolder",
+    "ObjectStore",
+    "StoredObject",
+    "is_address",
+    "mirror_prefix",
+    "parsed_address",
+    "read_npy_rows",
+]

@@ -1,0 +1,152 @@
+"""Messages arrive by HTTP and by mail, once each, and no secret is shown."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from embup_core.errors import InputError
+from embup_core.training.promotion import GateCheck, GateResult
+from pipelines.notifications import Delivery, Kind, Message, Notifier
+from pipelines.notifications.record import KEPT_LINES, SentRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+LATE = Message.drop_late("2026-11", due="2026-11-05")
+
+
+def test_a_message_arrives_by_webhook_and_by_mail(
+    webhook: Any, mails: Any, addresses: Callable[..., Path], tmp_path: Path
+) -> None:
+    sink, mail_url = mails
+    notifier = Notifier(addresses(webhook.url, mail_url), tmp_path, dagster_url="https://dagster.example/")
+    message = Message.run_failed("monthly", "abc", step="drop", reason="no such file", partition="2026-11")
+    delivery = notifier.send(message)
+    assert delivery.reached == ("line 3 (json)", "line 4 (mailto)")
+    assert not delivery.failed
+    [posted] = webhook.received
+    assert posted["title"] == "embup: monthly of 2026-11 failed at drop"
+    assert posted["type"] == "failure"
+    assert "no such file" in posted["message"]
+    assert posted["message"].endswith("https://dagster.example/runs/abc")
+    [mail] = sink.mails
+    assert mail["Subject"] == posted["title"]
+    assert "no such file" in mail.get_body(("plain",)).get_content()
+
+
+def test_none_is_sent_twice(webhook: Any, addresses: Callable[..., Path], tmp_path: Path) -> None:
+    file = addresses(webhook.url)
+    assert Notifier(file, tmp_path).send(LATE).reached
+    again = Notifier(file, tmp_path).send(LATE)  # another process, later
+    assert (again.reached, again.repeated) == ((), ("line 3 (json)",))
+    Notifier(file, tmp_path).send(Message.drop_late("2026-12", due="2026-12-05"))
+    assert webhook.titles == ["embup: drop 2026-11 is late", "embup: drop 2026-12 is late"]
+
+
+def test_of_many_senders_at_once_one_sends(
+    webhook: Any, addresses: Callable[..., Path], tmp_path: Path
+) -> None:
+    file = addresses(webhook.url)
+    with ThreadPoolExecutor(8) as threads:
+        deliveries = list(threads.map(lambda _: Notifier(file, tmp_path).send(LATE), range(8)))
+    assert sum(bool(one.reached) for one in deliveries) == 1
+    assert len(webhook.received) == 1
+
+
+def test_an_address_that_failed_is_tried_again_and_the_others_are_not(
+    webhook: Any, mails: Any, addresses: Callable[..., Path], tmp_path: Path
+) -> None:
+    sink, mail_url = mails
+    notifier = Notifier(addresses(webhook.url, mail_url), tmp_path)
+    webhook.status = 503
+    first = notifier.send(LATE)
+    assert first.reached == ("line 4 (mailto)",)
+    assert list(first.failed or {}) == ["line 3 (json)"]
+    webhook.status = 200
+    second = notifier.send(LATE)
+    assert (second.reached, second.repeated) == (("line 3 (json)",), ("line 4 (mailto)",))
+    assert (len(webhook.received), len(sink.mails)) == (1, 1)
+
+
+def test_nothing_shows_an_address(
+    webhook: Any, addresses: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    webhook.status = 500
+    file = addresses(webhook.url, "nonsense://secret-word", "json://user:secret-word@127.0.0.1:1/")
+    notifier = Notifier(file, tmp_path)
+    logged: list[str] = []
+    notifier.tell(LATE, logged.append)
+    delivery = notifier.send(LATE)
+    assert set(delivery.failed or {}) == {"line 3 (json)", "line 4 (nonsense)", "line 5 (json)"}
+    shown = "".join(logged) + str(delivery) + repr(notifier.addresses()) + "".join(capfd.readouterr())
+    stored = "".join(path.read_text() for path in (tmp_path / "notifications").iterdir())
+    assert "line 3 (json)" in shown
+    assert "secret-word" not in shown + stored
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o602])
+def test_a_file_that_others_may_read_or_change_is_refused(
+    webhook: Any, addresses: Callable[..., Path], tmp_path: Path, mode: int
+) -> None:
+    file = addresses(webhook.url)
+    file.chmod(mode)
+    with pytest.raises(InputError):
+        Notifier(file, tmp_path).send(LATE)
+    logged: list[str] = []
+    Notifier(file, tmp_path).tell(LATE, logged.append)  # fails nothing
+    assert "was not sent" in logged[0]
+    assert webhook.received == []
+    file.chmod(0o640)
+    assert Notifier(file, tmp_path).send(LATE).reached
+
+
+def test_without_a_file_nothing_happens(tmp_path: Path) -> None:
+    assert Notifier(None, tmp_path).send(LATE) == Delivery()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError):
+        Notifier(tmp_path / "none", tmp_path).send(LATE)
+
+
+def test_the_record_is_cut_and_survives_damage(tmp_path: Path) -> None:
+    record = SentRecord(tmp_path)
+    with record.locked():
+        lines = [{"at": "", "key": f"k{number}", "to": "a"} for number in range(2 * KEPT_LINES)]
+        file = tmp_path / "notifications" / "sent.jsonl"
+        file.write_text("\n".join([*map(json.dumps, lines), '{"key": "cut sho']) + "\n")
+        record.add("new", "b")
+        assert record.reached("new") == {"b"}
+        assert record.reached("k0") == set()
+        assert record.reached(f"k{2 * KEPT_LINES - 1}") == {"a"}
+    assert len(file.read_text().splitlines()) == KEPT_LINES
+
+
+def test_every_kind_of_message_has_its_own_key_and_tells_its_figures() -> None:
+    checks = (
+        GateCheck("R2 of cosines", False, 0.6, 0.5, "not worse by 0.01", (-0.11, -0.09), 200),
+        GateCheck("drop 2026-11", True, 0.6, 0.6, "", None, 40, is_slice=True),
+    )
+    gate = GateResult(checks, 200, "v1")
+    messages = [
+        Message.run_failed("monthly", "r", step="drop", reason="why"),
+        Message.drop_refused("2026-11", ["another map"], sha256="a"),
+        Message.drop_refused("2026-11", ["another map"], sha256="b"),
+        Message.drop_quarantined("2026-11", list(range(30)), of=1000, reason="z is of another row"),
+        LATE,
+        Message.promoted("v2", previous="v1", r2=0.7, gate=gate),
+        Message.held("v2", previous="v1", reason="worse", gate=gate),
+        Message.drift("2026-11", ["PSI 0.3"]),
+        Message(Kind.service, "alert", "t", "b"),
+    ]
+    assert len({message.key for message in messages}) == len(messages)
+    assert {message.kind for message in messages} == set(Kind) - {Kind.test}
+    held = messages[6].body
+    assert "R2 of cosines: 0.600 -> 0.500 -0.100 [-0.110, -0.090] HELD" in held
+    assert "drop 2026-11" not in held
+    assert "embup models promote v2" in held
+    assert "0, 1, 2" in messages[3].body
+    assert "29" not in messages[3].body
