@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Make, check and list deliveries of training data.")
 
 REFUSED = 3
+DROPS_CACHE = "drops"
 LISTED_OFFENDERS = 5
 
 Place = Annotated[
     str,
     typer.Argument(
-        metavar="PLACE", envvar="EMBUP_DROPS", help="Folder that holds drops/ and what belongs to it."
+        metavar="PLACE", envvar="EMBUP_DROPS", help="Folder, or s3://bucket/prefix, that holds drops/."
     ),
 ]
 
@@ -68,6 +69,7 @@ def make(
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the drop where it exists.")] = False,
+    data: options.Data = options.DATA,
     json: options.Json = False,
 ) -> None:
     """Write a drop into its place, its description last.
@@ -79,7 +81,7 @@ def make(
     from embup_core.drops.make import make_drop
 
     drop = make_drop(
-        open_drops(place),
+        open_drops(place, cache=data / DROPS_CACHE),
         month,
         _loaded(projected),
         cosines=_optional(cosines),
@@ -128,6 +130,7 @@ def check(
         typer.Option("--keep/--no-keep", help="Keep the verdict, so that an accepted drop is trained on."),
     ] = True,
     output_dims: options.OutputDims = options.OUTPUT_DIMS,
+    data: options.Data = options.DATA,
     json: options.Json = False,
 ) -> None:
     """Check a drop against the accepted drops of earlier months.
@@ -137,7 +140,7 @@ def check(
     from embup_core.drops import check_drop, keep_verdict, open_drops
     from embup_core.drops.month import next_month
 
-    folder = open_drops(place)
+    folder = open_drops(place, cache=data / DROPS_CACHE)
     with progress("checking") as bar:
         checked = check_drop(folder, month or next_month(folder), output_dims=output_dims, progress=bar)
         if keep:
@@ -152,11 +155,11 @@ def check(
 
 
 @app.command("list")
-def list_drops(place: Place, *, json: options.Json = False) -> None:
+def list_drops(place: Place, *, data: options.Data = options.DATA, json: options.Json = False) -> None:
     """List the drops, the verdict on each, and deliveries that are not complete."""
     from embup_core.drops import open_drops
 
-    folder = open_drops(place)
+    folder = open_drops(place, cache=data / DROPS_CACHE)
     found = [(month, _rows(folder, month), folder.report(month)) for month in folder.months()]
     waiting = folder.incomplete()
     if json:

@@ -1,6 +1,5 @@
 """`embup monthly`: a month from its drop to a published decoder."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +17,7 @@ def monthly(
     drops: Annotated[
         str,
         typer.Option(
-            "--drops", envvar="EMBUP_DROPS", help="Folder that holds drops/ and what belongs to it."
+            "--drops", envvar="EMBUP_DROPS", help="Folder, or s3://bucket/prefix, that holds drops/."
         ),
     ],
     registry: options.Registry = options.REGISTRY,

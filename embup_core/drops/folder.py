@@ -7,8 +7,8 @@
                                and, where it changed them, basis and map
     PLACE/landmarks/           for whoever makes the next drop: which rows to compute cosines with
 
-A place in an object store is mirrored into a local folder: all reading and listing of drops goes through
-`DropsFolder`, and all writing through `DropsFolder.keep` and `DropsFolder.publish_landmarks`.
+A place in an object store is mirrored into a local folder (`stored`): all reading and listing of drops goes
+through `DropsFolder`, and all writing through its `keep`, `publish_landmarks` and `publish_drop`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ import numpy as np
 from embup_core.drops.format import DROP_FILE, PROJECTED, Drop, is_month, require_month
 from embup_core.drops.known import Known
 from embup_core.drops.report import DropReport
-from embup_core.errors import InputError, InvalidDataError, SourceUnavailableError
+from embup_core.errors import InvalidDataError, SourceUnavailableError
 from embup_core.files.atomic import replace_durably, sync_folder, write_durably
+from embup_core.object_store.address import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -202,6 +203,9 @@ class DropsFolder:
         for name, content in known.landmark_files().items():
             replace_durably(folder / name, content)
 
+    def publish_drop(self, month: str) -> None:
+        """Bring a drop that was made in `drop_path` to where others find it; here it is there already."""
+
     def _folders(self) -> list[str]:
         parent = self.root / DROPS
         if not parent.is_dir():
@@ -209,17 +213,25 @@ class DropsFolder:
         return sorted(path.name for path in parent.iterdir() if path.is_dir() and is_month(path.name))
 
 
-def open_drops(place: str | os.PathLike[str]) -> DropsFolder:
+def open_drops(place: str | os.PathLike[str], *, cache: Path) -> DropsFolder:
     """Open a place of drops, however it is named: the one function that decides what kind it is.
+
+    Parameters
+    ----------
+    place
+        A folder, or the address of one in an object store, such as ``s3://bucket/prefix``.
+    cache
+        Folder of local copies of what lies in an object store.
 
     Raises
     ------
     InputError
-        It is an address, and no folder.
+        It is an address of no kind that is known.
+    ObjectStoreError
+        The store fails.
     """
-    if "://" in os.fspath(place):
-        raise InputError(
-            f"Expected a folder of drops, found the address {os.fspath(place)}.",
-            remedy="Copy the drops into a folder first.",
-        )
+    if is_address(os.fspath(place)):
+        from embup_core.drops.stored import StoredDrops
+
+        return StoredDrops(os.fspath(place), cache)
     return DropsFolder(Path(place).expanduser().absolute())

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from embup_core.training.result import TrainingResult
 
 TRAINING_SETS = "training-sets"
+DROPS_CACHE = "drops"
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def run_month(
     ArtifactError
         The registry cannot be written.
     """
-    place = place if isinstance(place, DropsFolder) else open_drops(place)
+    place = place if isinstance(place, DropsFolder) else open_drops(place, cache=Path(work) / DROPS_CACHE)
     started_s = time.monotonic()
     month = next_month(place) if month is None else month
     checked = check_drop(place, month, output_dims=output_dims, progress=progress)

@@ -1,5 +1,7 @@
 """The place of drops, as a resource, and the months that may have one."""
 
+from pathlib import Path
+
 import dagster as dg
 from pydantic import Field
 
@@ -13,10 +15,11 @@ class DropsPlace(dg.ConfigurableResource["DropsPlace"]):
     """Where drops are delivered."""
 
     root: str = Field(description=str(PipelineSettings.model_fields["drops"].description))
+    cache: str = Field(description="Folder of local copies of drops in an object store.")
 
     def open(self) -> DropsFolder:
         """The place."""
-        return open_drops(self.root)
+        return open_drops(self.root, cache=Path(self.cache))
 
 
 def months_from(first_month: str) -> dg.MonthlyPartitionsDefinition:
