@@ -18,7 +18,7 @@ from pipelines.settings import PipelineSettings
 def build_defs(
     settings: PipelineSettings | None = None, resource_overrides: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
-    """Assemble assets, checks, jobs, sensors and resources; where drops are delivered, theirs, too.
+    """Assemble assets, checks, jobs, sensors and resources; with a place of drops, what belongs to these.
 
     Parameters
     ----------

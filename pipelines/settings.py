@@ -93,8 +93,8 @@ class PipelineSettings(BaseSettings):
 
     drops: str = Field(
         default="",
-        description="Folder that holds `drops/`, the monthly deliveries of training data. Empty: there are "
-        "none, and Dagster shows nothing about them.",
+        description="Folder, or address such as `s3://bucket/prefix`, that holds `drops/`, the monthly "
+        "deliveries of training data. Empty: there are none, and Dagster shows nothing about them.",
     )
     first_month: str = Field(
         default="2026-01",

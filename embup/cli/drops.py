@@ -12,17 +12,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from embup_core.drops import DropReport
+    from embup_core.drops import DropReport, DropsFolder
 
 app = typer.Typer(no_args_is_help=True, help="Make, check and list deliveries of training data.")
 
 REFUSED = 3
+DROPS_CACHE = "drops"
 LISTED_OFFENDERS = 5
 
 Place = Annotated[
-    Path,
+    str,
     typer.Argument(
-        metavar="PLACE", envvar="EMBUP_DROPS", help="Folder that holds drops/ and what belongs to it."
+        metavar="PLACE", envvar="EMBUP_DROPS", help="Folder, or s3://bucket/prefix, that holds drops/."
     ),
 ]
 
@@ -68,6 +69,7 @@ def make(
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the drop where it exists.")] = False,
+    data: options.Data = options.DATA,
     json: options.Json = False,
 ) -> None:
     """Write a drop into its place, its description last.
@@ -75,11 +77,11 @@ def make(
     The first drop needs the cosines between all of its rows, later ones those with the landmarks, which the
     first accepted drop has fixed. Originals may be given instead of either.
     """
-    from embup_core.drops import DropsFolder
+    from embup_core.drops import open_drops
     from embup_core.drops.make import make_drop
 
     drop = make_drop(
-        DropsFolder(place),
+        open_drops(place, cache=data / DROPS_CACHE),
         month,
         _loaded(projected),
         cosines=_optional(cosines),
@@ -128,16 +130,17 @@ def check(
         typer.Option("--keep/--no-keep", help="Keep the verdict, so that an accepted drop is trained on."),
     ] = True,
     output_dims: options.OutputDims = options.OUTPUT_DIMS,
+    data: options.Data = options.DATA,
     json: options.Json = False,
 ) -> None:
     """Check a drop against the accepted drops of earlier months.
 
     Exit code 0: it is accepted, perhaps without some rows. 2: there is no complete drop. 3: it is refused.
     """
-    from embup_core.drops import DropsFolder, check_drop, keep_verdict
+    from embup_core.drops import check_drop, keep_verdict, open_drops
     from embup_core.drops.month import next_month
 
-    folder = DropsFolder(place)
+    folder = open_drops(place, cache=data / DROPS_CACHE)
     with progress("checking") as bar:
         checked = check_drop(folder, month or next_month(folder), output_dims=output_dims, progress=bar)
         if keep:
@@ -152,12 +155,12 @@ def check(
 
 
 @app.command("list")
-def list_drops(place: Place, *, json: options.Json = False) -> None:
+def list_drops(place: Place, *, data: options.Data = options.DATA, json: options.Json = False) -> None:
     """List the drops, the verdict on each, and deliveries that are not complete."""
-    from embup_core.drops import DropsFolder
+    from embup_core.drops import open_drops
 
-    folder = DropsFolder(place)
-    found = [(month, folder.drop(month).rows, folder.report(month)) for month in folder.months()]
+    folder = open_drops(place, cache=data / DROPS_CACHE)
+    found = [(month, _rows(folder, month), folder.report(month)) for month in folder.months()]
     waiting = folder.incomplete()
     if json:
         print_json(
@@ -204,6 +207,15 @@ def print_report(report: "DropReport") -> None:
             ("duplicates", f"{len(report.duplicates):,}"),
         ]
     )
+
+
+def _rows(folder: "DropsFolder", month: str) -> int | None:
+    from embup_core.errors import InvalidDataError
+
+    try:
+        return folder.drop(month).rows
+    except InvalidDataError:  # its check says why
+        return None
 
 
 def _summary(report: "DropReport") -> dict[str, Any]:

@@ -67,9 +67,9 @@ def embup(
 
 app.command("check")(check.check)
 app.command("train")(train.train)
+app.add_typer(models.app, name="models")
 app.add_typer(drops.app, name="drops")
 app.command("monthly")(monthly.monthly)
-app.add_typer(models.app, name="models")
 app.command("evaluate")(evaluate.evaluate)
 app.command("anchors")(anchors.anchors)
 app.command("upsample")(upsample.upsample)

@@ -1,6 +1,5 @@
 """`embup monthly`: a month from its drop to a published decoder."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,9 +15,9 @@ if TYPE_CHECKING:
 def monthly(
     *,
     drops: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--drops", envvar="EMBUP_DROPS", help="Folder that holds drops/ and what belongs to it."
+            "--drops", envvar="EMBUP_DROPS", help="Folder, or s3://bucket/prefix, that holds drops/."
         ),
     ],
     registry: options.Registry = options.REGISTRY,
@@ -75,7 +74,7 @@ def monthly(
         raise typer.Exit(REFUSED)
 
 
-def _print(result: "MonthResult", registry: object) -> None:
+def _print(result: "MonthResult", registry: str) -> None:
     print_report(result.report)
     training, rows = result.training, result.training_set
     if training is None or rows is None:

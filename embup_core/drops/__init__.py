@@ -6,7 +6,7 @@ accepted, and `month` trains on it.
 """
 
 from embup_core.drops.acceptance import check_drop, keep_verdict
-from embup_core.drops.folder import DropsFolder
+from embup_core.drops.folder import DropsFolder, open_drops
 from embup_core.drops.held_out import held_out_mask
 from embup_core.drops.month import MonthResult, run_month
 from embup_core.drops.report import Check, DropReport, Verdict
@@ -22,6 +22,7 @@ __all__ = [
     "check_drop",
     "held_out_mask",
     "keep_verdict",
+    "open_drops",
     "run_month",
     "write_training_set",
 ]

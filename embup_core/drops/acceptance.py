@@ -15,6 +15,7 @@ from embup_core.drops.folder import COORDINATES_FILE, REPORT_FILE, ROWS_FILE
 from embup_core.drops.held_out import held_out_mask
 from embup_core.drops.judging import Judged, judge_first, judge_later
 from embup_core.drops.report import CHECKS, Check, DropReport, Status
+from embup_core.errors import InvalidDataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,11 +81,14 @@ def check_drop(
     SourceUnavailableError
         There is no complete drop of this month.
     InvalidDataError
-        Its description, or what is kept of an earlier drop, is damaged.
+        What is kept of an earlier drop is damaged.
     """
-    drop = place.drop(month)
     earlier = place.accepted(before=month)
     known = place.known(earlier)
+    try:
+        drop = place.drop(month)
+    except InvalidDataError as error:
+        return _undescribed(month, place.delivered(month), error, known)
     _report(progress, "comparing hashes")
     files = _check_files(drop)
     if files.status == Status.failed:
@@ -153,6 +157,13 @@ def _refused(drop: Drop, checks: Sequence[Check], known: Known | None, *, basis:
     report = DropReport(drop.month, drop.rows, tuple(checks), basis=basis, drop_sha256=drop.sha256).complete()
     nothing = np.empty((0, 0), np.float32)
     return CheckedDrop(report, np.empty(0, np.int64), nothing, None, known)
+
+
+def _undescribed(month: str, sha256: str | None, error: InvalidDataError, known: Known | None) -> CheckedDrop:
+    """The verdict on a drop whose description cannot be read."""
+    files = Check("files", Status.failed, CHECKS["files"], error.message, error.remedy)
+    report = DropReport(month, 0, (files,), drop_sha256=sha256 or "").complete()
+    return CheckedDrop(report, np.empty(0, np.int64), np.empty((0, 0), np.float32), None, known)
 
 
 def _check_files(drop: Drop) -> Check:

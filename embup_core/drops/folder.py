@@ -7,12 +7,13 @@
                                and, where it changed them, basis and map
     PLACE/landmarks/           for whoever makes the next drop: which rows to compute cosines with
 
-A place in an object store is mirrored into a local folder: all reading and listing of drops goes through
-`DropsFolder`, and all writing through `DropsFolder.keep` and `DropsFolder.publish_landmarks`.
+A place in an object store is mirrored into a local folder (`stored`): all reading and listing of drops goes
+through `DropsFolder`, and all writing through its `keep`, `publish_landmarks` and `publish_drop`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from embup_core.drops.known import Known
 from embup_core.drops.report import DropReport
 from embup_core.errors import InvalidDataError, SourceUnavailableError
 from embup_core.files.atomic import replace_durably, sync_folder, write_durably
+from embup_core.object_store.address import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -148,11 +150,14 @@ class DropsFolder:
                 f"{path}: expected the report on a drop, found none ({error}).",
                 remedy=f"Check it again: embup drops check {self.root} {month}.",
             ) from error
+        return report if report.drop_sha256 == self.delivered(month) else None
+
+    def delivered(self, month: str) -> str | None:
+        """SHA-256 of the description of a complete drop, which names the delivery; None without one."""
         try:
-            delivered = self.drop(month).sha256
-        except SourceUnavailableError:
+            return hashlib.sha256((self.drop_path(month) / DROP_FILE).read_bytes()).hexdigest()
+        except FileNotFoundError:
             return None
-        return report if report.drop_sha256 == delivered else None
 
     def accepted(self, *, before: str | None = None, through: str | None = None) -> list[AcceptedDrop]:
         """Accepted drops in order: those before a month, those up to and with a month, or all."""
@@ -198,8 +203,35 @@ class DropsFolder:
         for name, content in known.landmark_files().items():
             replace_durably(folder / name, content)
 
+    def publish_drop(self, month: str) -> None:
+        """Bring a drop that was made in `drop_path` to where others find it; here it is there already."""
+
     def _folders(self) -> list[str]:
         parent = self.root / DROPS
         if not parent.is_dir():
             return []
         return sorted(path.name for path in parent.iterdir() if path.is_dir() and is_month(path.name))
+
+
+def open_drops(place: str | os.PathLike[str], *, cache: Path) -> DropsFolder:
+    """Open a place of drops, however it is named: the one function that decides what kind it is.
+
+    Parameters
+    ----------
+    place
+        A folder, or the address of one in an object store, such as ``s3://bucket/prefix``.
+    cache
+        Folder of local copies of what lies in an object store.
+
+    Raises
+    ------
+    InputError
+        It is an address of no kind that is known.
+    ObjectStoreError
+        The store fails.
+    """
+    if is_address(os.fspath(place)):
+        from embup_core.drops.stored import StoredDrops
+
+        return StoredDrops(os.fspath(place), cache)
+    return DropsFolder(Path(place).expanduser().absolute())

@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -192,8 +191,9 @@ def write_drop(
     try:
         # Without its description the old drop is no longer complete, so no reader mixes the two.
         (folder / DROP_FILE).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         listed = {}
         for name, array in arrays.items():
             path = folder / name

@@ -99,7 +99,9 @@ def make_drop(
                 remedy="Give one row for each row of z, in the same order.",
             )
     basis = "" if known is None else known.basis.id
-    return write_drop(place.drop_path(month), month, arrays, basis=basis, overwrite=overwrite)
+    drop = write_drop(place.drop_path(month), month, arrays, basis=basis, overwrite=overwrite)
+    place.publish_drop(month)
+    return drop
 
 
 def _first_cosines(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from embup_core.dims import DEFAULT_OUTPUT_DIMS
 from embup_core.drops.acceptance import check_drop, keep_verdict
-from embup_core.drops.folder import DropsFolder
+from embup_core.drops.folder import DropsFolder, open_drops
 from embup_core.drops.training_set import TrainingSet, write_training_set
 from embup_core.errors import SourceUnavailableError
 from embup_core.training.selection import AUTO
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from embup_core.training.result import TrainingResult
 
 TRAINING_SETS = "training-sets"
+DROPS_CACHE = "drops"
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def run_month(
     ArtifactError
         The registry cannot be written.
     """
-    place = place if isinstance(place, DropsFolder) else DropsFolder(place)
+    place = place if isinstance(place, DropsFolder) else open_drops(place, cache=Path(work) / DROPS_CACHE)
     started_s = time.monotonic()
     month = next_month(place) if month is None else month
     checked = check_drop(place, month, output_dims=output_dims, progress=progress)

@@ -17,7 +17,6 @@ from embup_core.errors import InvalidDataError, OutputError, SourceUnavailableEr
 from embup_core.files.atomic import sync_folder, write_durably
 from embup_core.sources.files import (
     COORDINATES_FILE,
-    DROPS_FILE,
     GROUPS_FILE,
     HELD_OUT_FILE,
     LABELS_FILE,
@@ -110,7 +109,7 @@ def write_training_set(place: DropsFolder, folder: Path, *, through: str | None 
         write_durably(beside / BASIS_FILE, known.basis.to_bytes())
         np.save(beside / HELD_OUT_FILE, held_out)
         rows_of = {one.month: one.report.accepted_rows for one in accepted}
-        np.save(beside / DROPS_FILE, np.repeat(list(rows_of), list(rows_of.values())))
+        np.save(beside / DROP_OF_ROW_FILE, np.repeat(list(rows_of), list(rows_of.values())))
         for given, name in ((GROUPS, GROUPS_FILE), (LABELS, LABELS_FILE)):
             values = _row_values(accepted, given)
             if values is not None:

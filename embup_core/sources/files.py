@@ -18,8 +18,7 @@ LABELS_FILE = "labels.npy"
 ANCHORS_FILE = "anchors.npy"
 ANCHOR_ROWS_FILE = "anchor_rows.npy"
 HELD_OUT_FILE = "held_out.npy"
-DROPS_FILE = "drops.npy"
-"""Beside `HELD_OUT_FILE`: the delivery that each row came with, shape (N,)."""
+DROP_OF_ROW_FILE = "drops.npy"
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,8 @@ class SourceFiles:
         Originals of some rows, and which rows they are; or None.
     held_out
         ``.npy`` of bools, shape (N,): rows that are only ever reported on, and never fitted on. Or None.
+    drops
+        ``.npy`` of the drop that each row is from, shape (N,), or None.
     """
 
     projected: Path
@@ -51,6 +52,7 @@ class SourceFiles:
     labels: Path | None = None
     anchors: AnchorFiles | None = None
     held_out: Path | None = None
+    drops: Path | None = None
 
     @property
     def has_coordinates(self) -> bool:

@@ -13,6 +13,7 @@ from embup_core.sources.files import (
     ANCHORS_FILE,
     COORDINATES_FILE,
     COSINES_FILE,
+    DROP_OF_ROW_FILE,
     GROUPS_FILE,
     HELD_OUT_FILE,
     LABELS_FILE,
@@ -40,7 +41,7 @@ def files_in_folder(folder: Path) -> SourceFiles:
             remedy=f"Name the folder that holds {PROJECTED_FILE} and {COSINES_FILE}, two URLs, or 'sample'.",
         )
     folder = folder.resolve()
-    optional = (GROUPS_FILE, LABELS_FILE, ANCHORS_FILE, ANCHOR_ROWS_FILE, HELD_OUT_FILE)
+    optional = (GROUPS_FILE, LABELS_FILE, ANCHORS_FILE, ANCHOR_ROWS_FILE, HELD_OUT_FILE, DROP_OF_ROW_FILE)
     for name in (*_either(PROJECTED_FILE), *_either(COSINES_FILE), COORDINATES_FILE, *optional):
         if os.path.lexists(folder / name) and not (folder / name).is_file():
             raise SourceUnavailableError(
@@ -58,7 +59,7 @@ def files_in_folder(folder: Path) -> SourceFiles:
             f"the .npy and .npz files it has: {', '.join(found) or 'none'}.",
             remedy=f"Put {PROJECTED_FILE} and {COSINES_FILE} there (.npz works too), or rename yours.",
         )
-    groups, labels, originals, rows, held_out = (
+    groups, labels, originals, rows, held_out, drops = (
         folder / name if (folder / name).is_file() else None for name in optional
     )
     if (originals is None) != (rows is None):
@@ -68,7 +69,7 @@ def files_in_folder(folder: Path) -> SourceFiles:
             remedy=f"{ANCHORS_FILE} holds originals, {ANCHOR_ROWS_FILE} the row number of each.",
         )
     anchors = None if originals is None or rows is None else AnchorFiles(originals, rows)
-    return SourceFiles(projected, cosines, str(folder), groups, labels, anchors, held_out)
+    return SourceFiles(projected, cosines, str(folder), groups, labels, anchors, held_out, drops)
 
 
 def _either(name: str) -> tuple[str, str]:

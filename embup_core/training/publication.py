@@ -116,7 +116,7 @@ def publish_champion(
     previous = PreviousVersion.in_service(registry)
     gate = None
     if sample.rows.held_out and previous is not None and previous.held_out:
-        gate = HeldOutRows.of(sample).compare(registry, previous, decoder)
+        gate = HeldOutRows.of_test_rows(sample, sample.slices).compare(registry, previous, decoder)
     elif previous is not None and previous.is_readable and previous.fingerprint != fingerprint:
         previous = previous.measured_on(sample, registry)
     promotion = decide_promotion(

@@ -20,7 +20,6 @@ from embup_core.sources import (
     validate_pair,
 )
 from embup_core.sources.cosine_matrix import CosineMatrix
-from embup_core.sources.files import DROPS_FILE
 from embup_core.sources.row_list import require_rows
 from embup_core.training.basis import BasisChoice, recover_in
 from embup_core.training.split import RowSplit, SplitBy, split_right_rows
@@ -60,9 +59,8 @@ class Sample:
         The map from coordinates to z, as the comparison of rows recovered it; None where it is not needed.
     anchors
         Originals of some rows; None where there are none.
-    parts
-        What rows that are held out for ever are divided by when versions are compared, such as ``drop``:
-        labels of all rows, shape (N,). Empty where no rows are held out.
+    slices
+        What rows are told apart by where versions are compared, such as drop and group: shape (N,) each.
     """
 
     projected: NDArray[np.float32]
@@ -74,7 +72,7 @@ class Sample:
     labels: NDArray[Any] | None = None
     transform: AffineTransform | None = None
     anchors: Anchors | None = None
-    parts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def left_out(self) -> NDArray[np.int64]:
@@ -161,8 +159,9 @@ def open_sample(
     """
     projected = load_projected(files.projected)
     n_rows = len(projected)
-    groups, labels = (
-        None if path is None else load_row_labels(path, n_rows) for path in (files.groups, files.labels)
+    groups, labels, drops = (
+        None if path is None else load_row_labels(path, n_rows)
+        for path in (files.groups, files.labels, files.drops)
     )
     anchors = None if files.anchors is None else load_anchors(files.anchors, n_rows, output_dims=output_dims)
     held_out = None if files.held_out is None else load_held_out(files.held_out, n_rows)
@@ -194,20 +193,9 @@ def open_sample(
         labels,
         defects.transform,
         anchors,
-        {} if held_out is None else _parts(files, groups, labels),
+        {name: values for name, values in (("drop", drops), ("group", groups)) if values is not None},
     )
     left_out_wrong = left_out_note(left_out, n_rows, listed)
     notes = (recovered.noise.warning(), recovered.warning, left_out_wrong, defects.note)
     warnings = tuple(text for text in notes if text)
     return OpenedSample(sample, profile, recovery_s, warnings, recovered.note)
-
-
-def _parts(
-    files: SourceFiles, groups: NDArray[Any] | None, labels: NDArray[Any] | None
-) -> dict[str, NDArray[Any]]:
-    """Labels of all rows by what they say: the drop, the group, the label; those that there are."""
-    assert files.held_out is not None  # noqa: S101 - narrows the type; the caller has looked
-    path = files.held_out.with_name(DROPS_FILE)
-    drops = load_row_labels(path, len(load_projected(files.projected))) if path.is_file() else None
-    found = {"drop": drops, "group": groups, "label": labels}
-    return {name: values for name, values in found.items() if values is not None}

@@ -5,9 +5,9 @@ import dagster as dg
 from pipelines.defs.assets import debugger
 
 TRAIN_AND_PUBLISH = "train_and_publish"
-DEBUG_TRAINING_DATA = "debug_training_data"
 MONTHLY = "monthly"
 """Group of the assets of monthly drops, and their job."""
+DEBUG_TRAINING_DATA = "debug_training_data"
 
 _DEBUGGER = dg.AssetSelection.groups(debugger.GROUP)
 

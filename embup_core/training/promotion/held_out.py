@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from embup_core.training.promotion.result import GateResult
     from embup_core.training.sample import Sample
 
-ROWS_OF_A_CLUSTER: Final = 100
-MOST_CLUSTERS: Final = 8
-CLUSTERED_DIMS: Final = 32
+MOST_CLUSTERS: Final = 16
+ROWS_A_CLUSTER: Final = 40
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,20 @@ class HeldOutRows:
     slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, sample: Sample) -> Self:
-        """The test rows of a source that says which ones these are, by what they are and by cluster."""
-        test = sample.rows.test
-        true = np.asarray(sample.coordinates[test])
-        slices = {name: labels[test] for name, labels in sample.parts.items()}
-        return cls(sample.projected[test], true, slices | {"cluster": _clusters(true)})
+    def of_test_rows(cls, sample: Sample, labels: Mapping[str, NDArray[Any]] | None = None) -> Self:
+        """The test rows of a sample, where these are held out of every version.
+
+        Parameters
+        ----------
+        sample
+            Its test rows must be those that no version was trained on.
+        labels
+            Of all rows of the sample, shape (N,), by what they say. Clusters of the originals are added.
+        """
+        rows = sample.rows.test
+        coordinates = np.ascontiguousarray(sample.coordinates[rows])
+        slices = {name: np.asarray(of)[rows] for name, of in (labels or {}).items()}
+        return cls(sample.projected[rows], coordinates, {**slices, "cluster": cluster_labels(coordinates)})
 
     def compare(
         self, registry: Registry, previous: PreviousVersion | None, new: Decoder, *, seed: int = 0
@@ -68,11 +75,18 @@ class HeldOutRows:
             return None
 
 
-def _clusters(coordinates: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Number of the cluster of each row, by k-means in the first principal axes: int32, shape (n,)."""
-    from sklearn.cluster import KMeans
+def cluster_labels(coordinates: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Clusters of originals, 40 rows or more on average: int32, shape (n,).
 
-    count = min(MOST_CLUSTERS, max(1, len(coordinates) // ROWS_OF_A_CLUSTER))
-    rows = coordinates[:, :CLUSTERED_DIMS]
-    labels: NDArray[np.int32] = KMeans(count, n_init=1, random_state=0).fit_predict(rows)
-    return labels
+    Parameters
+    ----------
+    coordinates
+        float32, shape (n, r), unit rows.
+    """
+    from sklearn.cluster import MiniBatchKMeans
+
+    clusters = max(1, min(MOST_CLUSTERS, len(coordinates) // ROWS_A_CLUSTER))
+    if clusters == 1:
+        return np.zeros(len(coordinates), np.int32)
+    found: NDArray[np.int32] = MiniBatchKMeans(clusters, n_init=1, random_state=0).fit_predict(coordinates)
+    return found

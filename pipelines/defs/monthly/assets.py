@@ -8,7 +8,7 @@ import dagster as dg
 from embup_core.drops import Check, DropReport, check_drop, keep_verdict
 from embup_core.drops.month import train_on_drops, training_folder, unite_drops
 from embup_core.drops.report import CHECKS, Status
-from embup_core.errors import EmbupError
+from embup_core.errors import EmbupError, ObjectStoreError
 from pipelines.defs.assets.handles import OWNERS
 from pipelines.defs.jobs import MONTHLY
 from pipelines.defs.monthly.place import DropsPlace
@@ -30,6 +30,8 @@ def network_is_tried_again() -> Iterator[None]:
     """Ask for another try where the system fails; bad data fails at once, as it will be no better then."""
     try:
         yield
+    except ObjectStoreError as error:
+        raise dg.RetryRequested(max_retries=NETWORK_RETRIES, seconds_to_wait=RETRY_WAIT_S) from error
     except EmbupError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     except OSError as error:

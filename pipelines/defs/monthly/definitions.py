@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from embup_core.drops.month import DROPS_CACHE
 from pipelines.defs.monthly.assets import monthly_assets
 from pipelines.defs.monthly.place import DropsPlace, months_from
 from pipelines.defs.monthly.triggers import (
@@ -23,5 +24,5 @@ def monthly_definitions(settings: PipelineSettings) -> dg.Definitions:
         jobs=[monthly_job, late_drop_job],
         sensors=[drop_sensor(months)],
         schedules=[late_drop_schedule],
-        resources={"drops": DropsPlace(root=settings.drops)},
+        resources={"drops": DropsPlace(root=settings.drops, cache=str(settings.data / DROPS_CACHE))},
     )

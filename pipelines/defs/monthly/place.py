@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from embup_core.drops import DropsFolder
+from embup_core.drops import DropsFolder, open_drops
 from pipelines.settings import PipelineSettings
 
 MONTH_FORMAT = "%Y-%m"
@@ -15,10 +15,11 @@ class DropsPlace(dg.ConfigurableResource["DropsPlace"]):
     """Where drops are delivered."""
 
     root: str = Field(description=str(PipelineSettings.model_fields["drops"].description))
+    cache: str = Field(description="Folder of local copies of drops in an object store.")
 
     def open(self) -> DropsFolder:
         """The place."""
-        return DropsFolder(Path(self.root).expanduser().absolute())
+        return open_drops(self.root, cache=Path(self.cache))
 
 
 def months_from(first_month: str) -> dg.MonthlyPartitionsDefinition:

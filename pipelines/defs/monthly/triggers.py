@@ -48,11 +48,10 @@ def drop_sensor(months: dg.MonthlyPartitionsDefinition) -> dg.SensorDefinition:
         known = set(months.get_partition_keys())
         found = [month for month in place.months() if month in known and place.report(month) is None]
         for month in found:
-            drop = place.drop(month)
             yield dg.RunRequest(
-                run_key=f"{month}-{drop.sha256[:16]}",
+                run_key=f"{month}-{(place.delivered(month) or '')[:16]}",
                 partition_key=month,
-                tags={"drop": month, "rows": str(drop.rows)},
+                tags={"drop": month},
             )
         if not found:
             waiting = place.incomplete()

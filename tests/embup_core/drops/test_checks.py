@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from embup_core.drops import DropsFolder, check_drop
-from embup_core.drops.format import COSINES, LANDMARK_COSINES, PROJECTED, write_drop
+from embup_core.drops.format import COSINES, DROP_FILE, LANDMARK_COSINES, PROJECTED, write_drop
 from embup_core.drops.make import make_drop
 from embup_core.drops.report import CHECKS, DropReport, Status, Verdict
-from embup_core.errors import InvalidDataError, SourceUnavailableError
+from embup_core.errors import SourceUnavailableError
 from tests.embup_core.drops.conftest import DIMS, FIRST, LATER, Place, Rows, unit
 
 if TYPE_CHECKING:
@@ -250,8 +250,18 @@ def test_a_half_uploaded_drop_is_never_taken(place: Place) -> None:
 def test_a_drop_in_the_folder_of_another_month_is_refused(place: Place) -> None:
     place.make(NOVEMBER, *place.some())
     place.folder.drop_path(NOVEMBER).rename(place.folder.drop_path("2026-12"))
-    with pytest.raises(InvalidDataError):
-        place.check("2026-12")
+    assert failed(place.check("2026-12")) == ["files"]
+
+
+@pytest.mark.parametrize("description", [b"", b"[]", b'{"format": 1}', b'{"format": 2, "files": {}}'])
+def test_a_damaged_description_is_refused_and_stops_no_other_month(place: Place, description: bytes) -> None:
+    place.make(NOVEMBER, *place.some())
+    (place.folder.drop_path(NOVEMBER) / DROP_FILE).write_bytes(description)
+    report = place.check(NOVEMBER)
+    assert failed(report) == ["files"]
+    assert place.folder.report(NOVEMBER) == report
+    place.make("2026-12", *place.some())
+    assert place.check("2026-12").verdict == Verdict.accepted
 
 
 def test_a_verdict_is_about_one_delivery(place: Place) -> None:

@@ -186,7 +186,7 @@ def test_a_held_version_says_why_and_its_promotion_is_recorded(
     files = anchored_source.files
     result = train(files.name, decoder="kriging", output_dims=100, registry=registry)
     opened = open_sample(files, output_dims=100).sample
-    sample = replace(opened, rows=replace(opened.rows, held_out=True), parts={"drop": np.arange(800) // 400})
+    sample = replace(opened, rows=replace(opened.rows, held_out=True), slices={"drop": np.arange(800) // 400})
     bad = Kriging().fit(
         np.roll(sample.projected, 200, axis=0), sample.coordinates, output_dims=100, basis=sample.basis
     )
