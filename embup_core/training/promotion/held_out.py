@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
 
 from embup_core.errors import ArtifactError
 from embup_core.training.promotion.gate import compare_on_held_out
@@ -11,7 +13,6 @@ from embup_core.training.promotion.gate import compare_on_held_out
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from embup_core.artifacts.registry import Registry
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from embup_core.evaluation.cosines import Cosines
     from embup_core.training.promotion.decision import PreviousVersion
     from embup_core.training.promotion.result import GateResult
+    from embup_core.training.sample import Sample
+
+MOST_CLUSTERS: Final = 16
+ROWS_A_CLUSTER: Final = 40
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,22 @@ class HeldOutRows:
     true: Cosines | NDArray[np.float32]
     slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
+    @classmethod
+    def of_test_rows(cls, sample: Sample, labels: Mapping[str, NDArray[Any]] | None = None) -> Self:
+        """The test rows of a sample, where these are held out of every version.
+
+        Parameters
+        ----------
+        sample
+            Its test rows must be those that no version was trained on.
+        labels
+            Of all rows of the sample, shape (N,), by what they say. Clusters of the originals are added.
+        """
+        rows = sample.rows.test
+        coordinates = np.ascontiguousarray(sample.coordinates[rows])
+        slices = {name: np.asarray(of)[rows] for name, of in (labels or {}).items()}
+        return cls(sample.projected[rows], coordinates, {**slices, "cluster": cluster_labels(coordinates)})
+
     def compare(
         self, registry: Registry, previous: PreviousVersion | None, new: Decoder, *, seed: int = 0
     ) -> GateResult | None:
@@ -52,3 +73,20 @@ class HeldOutRows:
             )
         except (ArtifactError, ValueError):  # damaged, or of other dimensions
             return None
+
+
+def cluster_labels(coordinates: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Clusters of originals, 40 rows or more on average: int32, shape (n,).
+
+    Parameters
+    ----------
+    coordinates
+        float32, shape (n, r), unit rows.
+    """
+    from sklearn.cluster import MiniBatchKMeans
+
+    clusters = max(1, min(MOST_CLUSTERS, len(coordinates) // ROWS_A_CLUSTER))
+    if clusters == 1:
+        return np.zeros(len(coordinates), np.int32)
+    found: NDArray[np.int32] = MiniBatchKMeans(clusters, n_init=1, random_state=0).fit_predict(coordinates)
+    return found

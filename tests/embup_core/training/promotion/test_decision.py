@@ -189,7 +189,9 @@ def test_a_held_version_says_why_and_its_promotion_is_recorded(
     bad = Kriging().fit(
         np.roll(sample.projected, 200, axis=0), sample.coordinates, output_dims=100, basis=sample.basis
     )
-    held_out = HeldOutRows(sample.projected, sample.coordinates, {"drop": np.arange(800) // 400})
+    held_out = HeldOutRows.of_test_rows(sample, {"drop": np.arange(800) // 400})
+    assert len(held_out.projected) == len(sample.rows.test) >= 100
+    assert set(held_out.slices) == {"drop", "cluster"}
 
     def publish(decoder: Kriging) -> Published:
         return publish_champion(
