@@ -124,7 +124,9 @@ def test_the_services_image_is_the_default_one() -> None:
     assert STEPS[-1].stage == "serving"
 
 
-@pytest.mark.parametrize(("stage", "extra"), [("build-serving", "serve"), ("build-pipelines", "dagster,notify")])
+@pytest.mark.parametrize(
+    ("stage", "extra"), [("build-serving", "serve"), ("build-pipelines", "dagster,notify")]
+)
 def test_an_image_installs_its_extra_in_the_versions_that_were_tested(stage: str, extra: str) -> None:
     *_, dependencies, code = steps(stage, "RUN")
     assert dependencies.endswith(f"pip install --constraint constraints.txt '.[{extra}]'")
