@@ -17,6 +17,7 @@ from embup_core.errors import InvalidDataError, OutputError, SourceUnavailableEr
 from embup_core.files.atomic import sync_folder, write_durably
 from embup_core.sources.files import (
     COORDINATES_FILE,
+    DROP_OF_ROW_FILE,
     GROUPS_FILE,
     HELD_OUT_FILE,
     LABELS_FILE,
