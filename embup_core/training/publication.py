@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from embup_core.artifacts.golden import golden_inputs
 from embup_core.artifacts.recovered_map import RecoveredMap
 from embup_core.artifacts.reference_statistics import ReferenceStatistics
 from embup_core.decoders import DECODERS
+from embup_core.errors import PromotionConflictError
 from embup_core.training.anchors import fit_anchors
 from embup_core.training.promotion import HeldOutRows, PreviousVersion, Promotion, decide_promotion
 from embup_core.training.split import TEST_ROWS_FIELD
@@ -110,7 +111,8 @@ def publish_champion(
     Raises
     ------
     ArtifactError
-        The registry cannot be written, or what was written does not load.
+        The registry cannot be written, or what was written does not load. Another version that was put into
+        service meanwhile is no error: this one is published all the same, and does not replace it.
     """
     source, split = source_name(source), sample.rows.to_json()
     previous = PreviousVersion.in_service(registry)
@@ -149,8 +151,16 @@ def publish_champion(
         ),
         plots=plots,
         anchors=anchors,
-        promote=promotion.promoted,
+        promote=False,
     )
+    if promotion.promoted:
+        # Without being asked, only what was compared is replaced.
+        replaced = previous.version if previous is not None and promote is None else None
+        try:
+            registry.point_at(info.version, "publish", only_from=replaced)
+        except PromotionConflictError as error:
+            promotion = replace(promotion, promoted=False, objection=error.message)
+        info = registry.info(info.version)
     warnings = [promotion.warning(info.version, registry)]
     if promotion.promoted and anchors is None and previous is not None and previous.has_anchors:
         warnings.append(

@@ -231,7 +231,7 @@ def test_prune_keeps_what_is_pinned_and_one_version_a_quarter(tmp_path: Path) ->
         (tmp_path / version).mkdir()
     registry = Registry(tmp_path)
     registry.point_at(months[4], "promote")
-    quarters = {months[2], months[5], months[8], months[11]}
+    quarters = {months[2], months[4], months[8], months[11]}  # of the second the one that was in service
     kept = {*months[-2:], months[4], *quarters, months[0]}
     removed = registry.prune(2, quarterly=True, pinned=[months[0]])
     assert removed == [name for name in months if name not in kept]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embup_core.artifacts.manifest import manifest_bytes
-from embup_core.artifacts.registry import Registry
+from embup_core.artifacts.registry import ArtifactInfo, Registry
 from embup_core.decoders.kriging.kriging import Kriging
 from embup_core.evaluation import Intervals, PairScores, Scores
 from embup_core.training.promotion import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from embup_core.training.result import TrainingResult
     from tests.conftest import AnchoredSource
 
 
@@ -231,3 +232,37 @@ def test_a_held_version_says_why_and_its_promotion_is_recorded(
     assert good.promotion.gate.passed, good.promotion.gate.reasons
     assert registry.current_version() == good.info.version
     assert good.warning is None
+
+
+class Overtaken(Registry):
+    """Another publisher puts a version into service just before a new one of this registry would be."""
+
+    other = ""
+
+    def publish(self, *arguments: Any, **more: Any) -> ArtifactInfo:
+        published = super().publish(*arguments, **more)
+        if self.other:
+            Registry(self.root).promote(self.other)
+        return published
+
+
+def test_a_version_that_another_publisher_overtook_is_published_and_replaces_nothing(
+    anchored_source: AnchoredSource, tmp_path: Path
+) -> None:
+    registry = Overtaken(tmp_path / "registry")
+    source = anchored_source.files.name
+
+    def trained(seed: int, *, promote: bool | None = None) -> TrainingResult:
+        return train(
+            source, decoder="kriging", output_dims=100, registry=registry, seed=seed, promote=promote
+        )
+
+    first, second = trained(0), trained(1, promote=True)
+    registry.other = first.version
+    third = trained(2)
+    assert not third.promoted
+    assert any("somebody promoted it meanwhile" in warning for warning in third.warnings)
+    assert any(f"embup models promote {third.version}" in warning for warning in third.warnings)
+    assert registry.current_version() == first.version
+    assert third.version in registry.version_names()
+    assert second.promoted
