@@ -103,7 +103,7 @@ def decoder_artifact(
         plots={path.name: path.read_bytes() for path in sorted(Path(evaluation.path).glob("*.png"))},
         promote=promotion.promote,
     )
-    promoted = published.promotion.promoted
+    promoted, gate = published.promotion.promoted, published.promotion.gate
     data_folder.remember(
         projected_embeddings.source, fingerprint=cosine_matrix.fingerprint, promoted=promoted
     )
@@ -130,6 +130,7 @@ def decoder_artifact(
             "in_service": promoted,
             "basis": coordinates.basis_note,
             **({"warning": published.warning} if published.warning else {}),
+            **({} if gate is None else {"gate": dg.MetadataValue.md(gate.to_markdown())}),
             "previous_version": str(published.previous or "none"),
             "source": projected_embeddings.source,
             "rows": len(sample.projected),
