@@ -1,8 +1,7 @@
-"""Old records that nothing needs any more: Dagster's runs, and training sets that newer ones contain."""
+"""Old records that nothing needs any more: Dagster's runs."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,11 +9,8 @@ import dagster as dg
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from pathlib import Path
 
 PARTITION_TAG = "dagster/partition"
-TRAINING_SETS = "training-sets"
-TRAINING_SETS_KEPT = 2
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 _AT_ONCE = 500
 
@@ -68,18 +64,9 @@ def old_runs(instance: dg.DagsterInstance, before: datetime) -> list[OldRun]:
         cursor = records[-1].dagster_run.run_id
 
 
-def old_training_sets(data: Path) -> list[Path]:
-    """Training sets below a data folder but the last two, by name; each month's holds all rows before."""
-    folder = data / TRAINING_SETS
-    sets = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    return sets[:-TRAINING_SETS_KEPT]
-
-
-def clean(instance: dg.DagsterInstance, data: Path, before: datetime) -> tuple[list[OldRun], list[Path]]:
-    """Remove them; returns what was removed."""
-    runs, sets = old_runs(instance, before), old_training_sets(data)
+def remove_old_runs(instance: dg.DagsterInstance, before: datetime) -> list[OldRun]:
+    """Remove what `old_runs` finds, with its events; returns it."""
+    runs = old_runs(instance, before)
     for run in runs:
         instance.delete_run(run.run_id)
-    for path in sets:
-        shutil.rmtree(path)
-    return runs, sets
+    return runs

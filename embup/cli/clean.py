@@ -21,7 +21,7 @@ def clean(
     data: options.Data = options.DATA,
     json: options.Json = False,
 ) -> None:
-    """Remove old runs from Dagster's records, and training sets that newer ones contain.
+    """Remove old runs from Dagster's records.
 
     Successful runs of a month stay, and the last successful run of each job. Decoders are no concern of this
     command: see `embup models prune`.
@@ -30,20 +30,15 @@ def clean(
 
     import dagster as dg
 
-    from pipelines.cleaning import clean as remove
-    from pipelines.cleaning import old_runs, old_training_sets
+    from pipelines.cleaning import old_runs, remove_old_runs
     from pipelines.instance import prepare_dagster_home
 
     before = datetime.now(UTC) - timedelta(days=months * DAYS_A_MONTH)
     with dg.DagsterInstance.from_config(str(prepare_dagster_home(data))) as instance:
-        if dry_run:
-            runs, sets = old_runs(instance, before), old_training_sets(data)
-        else:
-            runs, sets = remove(instance, data, before)
-    rows = [("run", run.run_id, run.job, run.status, f"{run.ended:%Y-%m-%d}") for run in runs]
-    rows += [("training set", path.name, "", "", "") for path in sets]
+        runs = (old_runs if dry_run else remove_old_runs)(instance, before)
     if json:
-        print_json({"removed": [row[:2] for row in rows], "dry_run": dry_run})
+        print_json({"removed": [run.run_id for run in runs], "dry_run": dry_run})
         return
-    print_table(("what", "name", "job", "status", "ended"), rows)
-    say(f"{len(rows)} {'would be ' if dry_run else ''}removed below {data}")
+    rows = [(run.run_id, run.job, run.status, f"{run.ended:%Y-%m-%d}") for run in runs]
+    print_table(("run", "job", "status", "ended"), rows)
+    say(f"{len(rows)} runs {'would be ' if dry_run else ''}removed from {data}")

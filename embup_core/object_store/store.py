@@ -267,7 +267,7 @@ class ObjectStore:
                 found = obstore.put(self._store, key, content, mode=mode, use_multipart=False)
         except _NoObjectError:  # the one that should still be there is gone
             raise self._changed(key) from None
-        return StoredObject(key, len(content), found["e_tag"], found["version"])
+        return StoredObject(key, len(content), _quoted(found["e_tag"]), found["version"])
 
     def upload(self, path: Path, key: str) -> StoredObject:
         """Write a file's content, in parts where it is large; readers see the whole object or none."""
@@ -278,7 +278,7 @@ class ObjectStore:
             found = obstore.put(
                 self._store, key, path, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
             )
-        return StoredObject(key, size_bytes, found["e_tag"], found["version"])
+        return StoredObject(key, size_bytes, _quoted(found["e_tag"]), found["version"])
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; those that are not there are passed over."""
@@ -322,6 +322,10 @@ class _NotModifiedError(ObjectStoreError):
 
 
 def _described(found: Any) -> StoredObject:
-    return StoredObject(
-        found["path"], found["size"], found["e_tag"], found.get("version"), found.get("last_modified")
-    )
+    etag = _quoted(found["e_tag"])
+    return StoredObject(found["path"], found["size"], etag, found.get("version"), found.get("last_modified"))
+
+
+def _quoted(etag: str | None) -> str | None:
+    """An ETag as headers have it; in some stores' lists it has no quotes."""
+    return etag if etag is None or etag.endswith('"') else f'"{etag}"'

@@ -86,7 +86,6 @@ def publish_champion(
     fingerprint: str,
     plots: Mapping[str, bytes],
     promote: bool | None = None,
-    held_out: HeldOutRows | None = None,
 ) -> Published:
     """Publish the refitted champion, and put it into service if that is right or asked for.
 
@@ -105,10 +104,8 @@ def publish_champion(
     plots
         File names and PNG bytes.
     promote
-        None decides by `decide_promotion`; True promotes in any case, False never.
-    held_out
-        Rows that neither this decoder nor the version in service was trained on; the gate compares both on
-        them. None takes the sample's test rows, where its source holds them out of every version.
+        None decides: the gate, where this version and the one in service were both trained without the rows
+        that are held out for ever, else `decide_promotion`. True promotes in any case, False never.
 
     Raises
     ------
@@ -117,11 +114,11 @@ def publish_champion(
     """
     source, split = source_name(source), sample.rows.to_json()
     previous = PreviousVersion.in_service(registry)
-    if previous is not None and previous.is_readable and previous.fingerprint != fingerprint:
+    gate = None
+    if sample.rows.held_out and previous is not None and previous.held_out:
+        gate = HeldOutRows.of_test_rows(sample, sample.slices).compare(registry, previous, decoder)
+    elif previous is not None and previous.is_readable and previous.fingerprint != fingerprint:
         previous = previous.measured_on(sample, registry)
-    if held_out is None and sample.rows.held_out:
-        held_out = HeldOutRows.of_test_rows(sample, sample.slices)
-    gate = None if held_out is None else held_out.compare(registry, previous, decoder)
     promotion = decide_promotion(
         evaluation,
         previous,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEST_ROWS_FIELD = "test_rows_sha256"
+HELD_OUT_FIELD = "held_out"
 _FEWEST_ROWS = 100
 _FEWEST_IN_A_PART = 3  # two make one pair, whose cosine has no variance to explain
 
@@ -89,7 +90,7 @@ class RowSplit:
             "seed": self.seed,
             **{name: len(getattr(self, name)) for name in ("train", "validation", "test")},
             TEST_ROWS_FIELD: hashlib.sha256(self.test.astype("<i8").tobytes()).hexdigest(),
-            **({"held_out": True} if self.held_out else {}),
+            **({HELD_OUT_FIELD: True} if self.held_out else {}),
         }
 
 

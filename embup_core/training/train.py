@@ -226,5 +226,6 @@ def train(
         published=registry is not None,
         promoted=registry is not None and published.promotion.promoted,
         previous=published.previous,
+        gate=published.promotion.gate,
         warnings=tuple(warning for warning in warnings if warning),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipelines.cleaning import clean, old_runs, old_training_sets
+from pipelines.cleaning import old_runs, remove_old_runs
 from pipelines.instance import prepare_dagster_home
 
 if TYPE_CHECKING:
@@ -45,20 +45,15 @@ def test_what_is_needed_stays(tmp_path: Path) -> None:
         running = instance.create_run_for_job(
             dg.Definitions(assets=[sound], jobs=[dg.define_asset_job("job", [sound])]).resolve_job_def("job")
         ).run_id
-        for name in ("drops-2026-01", "drops-2026-02", "drops-2026-03"):
-            (tmp_path / "training-sets" / name).mkdir(parents=True)
 
         now = datetime.now(UTC)
         assert old_runs(instance, now - timedelta(days=1)) == []
         assert {one.run_id for one in old_runs(instance, now + timedelta(minutes=1))} == {first} | failed
-        assert [path.name for path in old_training_sets(tmp_path)] == ["drops-2026-01"]
 
-        runs, sets = clean(instance, tmp_path, now + timedelta(minutes=1))
+        runs = remove_old_runs(instance, now + timedelta(minutes=1))
         assert {one.run_id for one in runs} == {first} | failed
         assert runs[0].run_id == first
-        assert len(sets) == 1
         assert {one.run_id for one in instance.get_runs()} == {last, running} | months
         assert instance.get_latest_materialization_event(dg.AssetKey("sound")) is not None
         assert instance.get_materialized_partitions(dg.AssetKey("month")) == {"2026-01", "2026-02"}
-        assert old_training_sets(tmp_path) == []
-        assert clean(instance, tmp_path, now + timedelta(minutes=1)) == ([], [])
+        assert remove_old_runs(instance, now + timedelta(minutes=1)) == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from embup_core.artifacts.anchors import described_anchors
 from embup_core.errors import ArtifactError
 from embup_core.evaluation import DecodedRows, pair_scores
-from embup_core.training.split import TEST_ROWS_FIELD
+from embup_core.training.split import HELD_OUT_FIELD, TEST_ROWS_FIELD
 
 if TYPE_CHECKING:
     from embup_core.artifacts.registry import Registry
@@ -43,6 +43,8 @@ class PreviousVersion:
         data; None where that was not measured.
     has_anchors
         Whether its rows can be had in the originals' basis.
+    held_out
+        Whether it was trained without the rows that are held out for ever.
     """
 
     version: str
@@ -53,6 +55,7 @@ class PreviousVersion:
     test_rows: str | None = None
     r2_on_new_rows: float | None = None
     has_anchors: bool = False
+    held_out: bool = False
 
     @classmethod
     def in_service(cls, registry: Registry) -> Self | None:
@@ -74,6 +77,7 @@ class PreviousVersion:
             fingerprint=_at(manifest, "data", "fingerprint"),
             test_rows=_at(manifest, "split", TEST_ROWS_FIELD),
             has_anchors=described_anchors(manifest) is not None,
+            held_out=_at(manifest, "split", HELD_OUT_FIELD) is True,
         )
 
     @property

@@ -13,6 +13,7 @@ from embup_core.evaluation import PairScores, Scores
 from embup_core.training.promotion import PreviousVersion, Promotion
 from embup_core.training.publication import Published
 from embup_core.training.selection import Evaluation
+from pipelines.definitions import build_defs
 from pipelines.defs.failure_sensor import tell_of_failed_runs
 from pipelines.defs.resources import Notifications
 from pipelines.notifications import Kind
@@ -111,3 +112,8 @@ def test_the_reason_of_a_failed_check_is_what_it_found(
     tell_of_failed_runs(failed(result, dagster_instance), notifications=told)
     [posted] = webhook.received
     assert "check rows_belong_together" in posted["message"]
+
+
+def test_the_sensor_runs_from_the_start(settings: PipelineSettings) -> None:
+    sensor = build_defs(settings).get_repository_def().get_sensor_def("tell_of_failed_runs")
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
