@@ -142,6 +142,7 @@ def monthly_assets(months: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefi
                 "R2": scores.test_test.r2,
                 "recall_at_10": scores.recall_at_10 or float("nan"),
                 "basis": trained.basis,
+                **({} if trained.gate is None else {"gate": dg.MetadataValue.md(trained.gate.to_markdown())}),
             },
             data_version=dg.DataVersion(trained.version),
         )
