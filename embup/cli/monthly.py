@@ -89,6 +89,9 @@ def _print(result: "MonthResult", registry: str) -> None:
     print()
     print_table(*training.table)
     print()
+    if training.gate is not None:
+        print_table(*training.gate.table())
+        print()
     stays = training.previous or "nothing"
     print_fields(
         [

@@ -85,6 +85,7 @@ class MonthResult:
             "rows_by_drop": None if rows is None else rows.months,
             "r2": None if scores is None else scores.test_test.r2,
             "recall_at_10": None if scores is None else scores.recall_at_10,
+            "gate": None if training is None or training.gate is None else training.gate.to_json(),
             "drop": self.report.to_json(),
         }
 

@@ -7,6 +7,7 @@ from pipelines.notifications import Message
 
 REASON_CHARACTERS = 2000
 NO_STEP = "its start"
+REFUSED = "refused"
 
 
 @dg.run_failure_sensor(
@@ -18,6 +19,8 @@ NO_STEP = "its start"
 def tell_of_failed_runs(context: dg.RunFailureSensorContext, notifications: Notifications) -> None:
     """Send one message a failed run."""
     run = context.dagster_run
+    if run.tags.get("verdict") == REFUSED:  # its drop has been told of
+        return
     failures = context.get_step_failure_events()
     step = (failures[0].step_key if failures else None) or NO_STEP
     notifications.tell(

@@ -16,9 +16,11 @@ from pipelines.defs.resources import (
     CandidateChoice,
     DataFolder,
     DecoderRegistry,
+    Notifications,
     Originals,
     PromotionChoice,
 )
+from pipelines.notifications.drop_news import drop_messages, training_message
 from pipelines.progress_lines import now_and_then
 
 NETWORK_RETRIES = 3
@@ -52,7 +54,10 @@ def monthly_assets(months: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefi
         ],
     )
     def drop(
-        context: dg.AssetExecutionContext, drops: DropsPlace, originals: Originals
+        context: dg.AssetExecutionContext,
+        drops: DropsPlace,
+        originals: Originals,
+        notifications: Notifications,
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         """A delivery, checked against all accepted ones before it.
 
@@ -70,6 +75,8 @@ def monthly_assets(months: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefi
         report = checked.report
         tags = {"drop": month, "rows": str(report.rows), "verdict": str(report.verdict)}
         context.instance.add_run_tags(context.run.run_id, tags)
+        for message in drop_messages(report, run_id=context.run.run_id):
+            notifications.tell(message, context.log.info)
         yield dg.MaterializeResult(
             metadata=_described(report),
             data_version=dg.DataVersion(report.drop_sha256),
@@ -107,6 +114,7 @@ def monthly_assets(months: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefi
         promotion: PromotionChoice,
         registry: DecoderRegistry,
         data_folder: DataFolder,
+        notifications: Notifications,
     ) -> dg.MaterializeResult[None]:
         """The decoder trained on the training set and published; promoted where the gate lets it."""
         source = training_folder(data_folder.root, context.partition_key)
@@ -122,6 +130,7 @@ def monthly_assets(months: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefi
             )
         decision = "promoted" if trained.promoted else "held"
         context.instance.add_run_tags(context.run.run_id, {"version": trained.version, "decision": decision})
+        notifications.tell(training_message(trained, run_id=context.run.run_id), context.log.info)
         scores = trained.scores
         return dg.MaterializeResult(
             metadata={
@@ -133,6 +142,7 @@ def monthly_assets(months: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefi
                 "R2": scores.test_test.r2,
                 "recall_at_10": scores.recall_at_10 or float("nan"),
                 "basis": trained.basis,
+                **({} if trained.gate is None else {"gate": dg.MetadataValue.md(trained.gate.to_markdown())}),
             },
             data_version=dg.DataVersion(trained.version),
         )

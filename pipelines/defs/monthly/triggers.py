@@ -7,6 +7,8 @@ import dagster as dg
 
 from pipelines.defs.jobs import MONTHLY
 from pipelines.defs.monthly.place import MONTH_FORMAT, DropsPlace
+from pipelines.defs.resources import Notifications
+from pipelines.notifications import Message
 
 LATE_DROP = "late_drop"
 IN_TIME = "drop_in_time"
@@ -71,10 +73,15 @@ def late_drop_check(due_day: int) -> dg.AssetChecksDefinition:
         name=IN_TIME,
         description=f"The drop of a month is complete by day {due_day} of it.",
     )
-    def drop_in_time(drops: DropsPlace) -> dg.AssetCheckResult:
+    def drop_in_time(
+        context: dg.AssetCheckExecutionContext, drops: DropsPlace, notifications: Notifications
+    ) -> dg.AssetCheckResult:
         place, today = drops.open(), datetime.now(UTC)
         late = late_month(place.months(), today, due_day)
         waiting = place.incomplete()
+        if late is not None:
+            due = today.replace(day=due_day).strftime("%Y-%m-%d")
+            notifications.tell(Message.drop_late(late, due=due), context.log.info)
         state = "begun and not complete" if late in waiting else "not there"
         return dg.AssetCheckResult(
             passed=late is None,

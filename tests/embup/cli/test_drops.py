@@ -99,11 +99,15 @@ def test_a_month_is_trained_and_a_refused_one_has_its_exit_code(shell: Shell) ->
     assert code == REFUSED
     assert "refused" in text
     shell.make_later("2026-03", shell.z[FIRST : FIRST + LATER])
-    code, text = shell("monthly", *options)
+    code, text = shell("monthly", *options, "--json")
     assert code == 0
-    assert "2026-03" in text
+    last = json.loads(text)
+    assert last["month"] == "2026-03"
+    assert last["decision"] in {"promoted", "held"}
+    assert last["gate"]["checks"], "both versions are compared on the rows held out"
+    assert shell("monthly", *options, "--month", "2026-03")[0] == 0
     models = json.loads(shell("models", "--registry", shell.folder / "registry", "--json")[1])
-    assert len(models["models"]) == 2
+    assert len(models["models"]) == 3
 
 
 def test_nothing_delivered_is_an_error_of_input(shell: Shell) -> None:

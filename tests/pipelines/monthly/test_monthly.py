@@ -17,6 +17,7 @@ from embup_core.drops.report import CHECKS
 from pipelines.definitions import build_defs
 from pipelines.defs.monthly.place import months_from
 from pipelines.defs.monthly.triggers import IN_TIME, late_month
+from pipelines.notifications.drop_news import drop_messages
 from pipelines.settings import PipelineSettings
 from tests.embup_core.drops.conftest import DIMS, FIRST, LATER, SHORT, unit
 
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from syrupy.assertion import SnapshotAssertion
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def _addresses(folder: Path) -> Path:
+    """A file of one address where nobody listens: messages are tried, and stop nothing."""
+    path = folder / "addresses"
+    path.write_text("json://127.0.0.1:9/\n")
+    path.chmod(0o600)
+    return path
 
 
 class Months:
@@ -40,6 +49,7 @@ class Months:
             data=folder / "data",
             output_dims=DIMS,
             decoder="kriging",
+            notify_file=_addresses(folder),
         )
         rng = np.random.default_rng(0)
         topics = np.repeat(rng.standard_normal((90, DIMS)), 10, axis=0)
@@ -202,3 +212,19 @@ def test_the_schedule_fails_a_check_where_a_drop_is_late(months: Months) -> None
     assert check.check_name == IN_TIME
     this_month = datetime.now(UTC).strftime("%Y-%m")
     assert check.passed is (this_month in months.place.months())
+
+
+def test_messages_say_what_became_of_a_drop(months: Months) -> None:
+    assert months.run("2026-01").success
+    months.deliver("2026-02", exchanged=4)
+    months.run("2026-02")
+    months.deliver("2026-03", exchanged=LATER)
+    months.run("2026-03")
+    told = {}
+    for month in ("2026-01", "2026-02", "2026-03"):
+        report = months.place.report(month)
+        assert report is not None
+        told[month] = [str(message.kind) for message in drop_messages(report)]
+    assert told["2026-01"] == []
+    assert told["2026-02"][0] == "drop_quarantined"
+    assert told["2026-03"] == ["drop_refused"]
