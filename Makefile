@@ -5,6 +5,7 @@ SOURCE ?=
 DATA ?= data
 DAGSTER_PORT ?= 3000
 SERVICE_PORT ?= 8000
+ORIGINALS ?=
 ARGS ?=
 
 SHELL := /bin/bash
@@ -26,7 +27,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lock demo test test-slow test-crash test-container test-pythons lint format types contracts definitions security audit docs templates check openapi dev train serve bench clean
+.PHONY: help venv lock demo test test-slow test-crash test-container test-pythons lint format types contracts definitions security audit docs templates check openapi dev train serve bench year clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value …]"
@@ -161,6 +162,10 @@ serve: $(STAMP) ## the service alone, on DATA/registry [SERVICE_PORT=8000]
 bench: $(DEV_STAMP) ## measure text, batch, realtime, metrics' cost and memory; says how to measure the decoders
 	@for name in text batch realtime observability memory; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 	@echo "On your own data, with --source DIR: python -m benchmarks.decoders, benchmarks.scale, benchmarks.storage"
+
+year: $(DEV_STAMP) ## twelve monthly drops in a bucket, with planted faults [ORIGINALS=FILE.npy DATA=data]
+	@$(BIN)/python -m benchmarks.year $(if $(ORIGINALS),--originals '$(ORIGINALS)') --folder '$(DATA)/year' \
+	  --plot '$(DATA)/year/year.png' --json '$(DATA)/year/year.json' $(ARGS)
 
 clean: ## remove .venv, caches and build products; data/ stays
 	@rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

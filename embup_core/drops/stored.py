@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from embup_core.drops.folder import DROPS, LANDMARKS, REPORT_FILE, STATE, DropsFolder
@@ -41,6 +42,7 @@ class StoredDrops(DropsFolder):
         super().__init__(folder_of(self.address, cache))
         for name, completing in ((DROPS, DROP_FILE), (STATE, REPORT_FILE)):
             mirror_prefix(f"{self.address}/{name}", self.root / name, completing=completing)
+        self._fetch_landmarks()
 
     def __repr__(self) -> str:
         return f"StoredDrops({self.address!r})"
@@ -58,6 +60,14 @@ class StoredDrops(DropsFolder):
     def publish_drop(self, month: str) -> None:
         """Upload a drop that was made here, its description last."""
         self._upload(self.drop_path(month), f"{DROPS}/{month}", last=DROP_FILE)
+
+    def _fetch_landmarks(self) -> None:
+        """Bring here which rows later drops have to bring their cosines with, as the store has them now."""
+        store = ObjectStore(self.address)
+        for stored in store.objects(f"{LANDMARKS}/"):
+            path = self.root / LANDMARKS / PurePosixPath(stored.key).name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            store.download(stored, path)
 
     def _upload(self, folder: Path, below: str, *, last: str) -> None:
         """Upload a folder's files; without the last one, what is there is not complete."""

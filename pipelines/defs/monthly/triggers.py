@@ -14,6 +14,8 @@ LATE_DROP = "late_drop"
 IN_TIME = "drop_in_time"
 DAILY = "0 8 * * *"
 LOOK_INTERVAL_S = 60
+DAY_TAG = "day"
+"""Tag of a run: the day that a late drop is looked for on, YYYY-MM-DD; by default today."""
 
 _IN_TIME_KEY = dg.AssetCheckKey(dg.AssetKey("drop"), IN_TIME)
 monthly_job = dg.define_asset_job(
@@ -26,13 +28,19 @@ late_drop_job = dg.define_asset_job(
     selection=dg.AssetSelection.checks(_IN_TIME_KEY),
     description="Fails its check where the drop of this month is late.",
 )
-late_drop_schedule = dg.ScheduleDefinition(
+
+
+@dg.schedule(
     name=LATE_DROP,
     job=late_drop_job,
     cron_schedule=DAILY,
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Looks every morning whether the drop of the month is late.",
 )
+def late_drop_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Start a look on the day of the schedule, on whatever day it is made up for."""
+    return dg.RunRequest(tags={DAY_TAG: context.scheduled_execution_time.date().isoformat()})
 
 
 def drop_sensor(months: dg.MonthlyPartitionsDefinition) -> dg.SensorDefinition:
@@ -76,7 +84,8 @@ def late_drop_check(due_day: int) -> dg.AssetChecksDefinition:
     def drop_in_time(
         context: dg.AssetCheckExecutionContext, drops: DropsPlace, notifications: Notifications
     ) -> dg.AssetCheckResult:
-        place, today = drops.open(), datetime.now(UTC)
+        place, day = drops.open(), context.run.tags.get(DAY_TAG)
+        today = datetime.now(UTC) if day is None else datetime.fromisoformat(day)
         late = late_month(place.months(), today, due_day)
         waiting = place.incomplete()
         if late is not None:

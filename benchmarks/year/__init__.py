@@ -1,0 +1,1 @@
+"""A year of monthly drops, as one command."""
