@@ -130,7 +130,7 @@ def publish_champion(
         asked=promote,
         gate=gate,
     )
-    projected, _ = sample.published_rows()
+    projected = sample.projected[sample.rows.published_rows]
     recovered = None if sample.transform is None else RecoveredMap.from_fit(sample.transform)
     anchors = fit_anchors(decoder, sample, evaluation)
     info = registry.publish(
