@@ -49,10 +49,8 @@ def old_runs(instance: dg.DagsterInstance, before: datetime) -> list[OldRun]:
     found: list[OldRun] = []
     seen: set[str] = set()
     cursor: str | None = None
-    while True:  # the newest first
-        records = instance.get_run_records(
-            dg.RunsFilter(statuses=_ENDED), limit=_AT_ONCE, cursor=cursor, order_by="update_timestamp"
-        )
+    while True:  # the newest first; the cursor goes by the order of beginning, and by no other
+        records = instance.get_run_records(dg.RunsFilter(statuses=_ENDED), limit=_AT_ONCE, cursor=cursor)
         for record in records:
             run = record.dagster_run
             if run.is_success and (PARTITION_TAG in run.tags or run.job_name not in seen):
@@ -60,7 +58,7 @@ def old_runs(instance: dg.DagsterInstance, before: datetime) -> list[OldRun]:
             elif record.update_timestamp < before:
                 found.append(OldRun(run.run_id, run.job_name, run.status.value, record.update_timestamp))
         if len(records) < _AT_ONCE:
-            return found[::-1]
+            return sorted(found, key=lambda run: run.ended)
         cursor = records[-1].dagster_run.run_id
 
 

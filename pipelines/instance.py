@@ -25,6 +25,11 @@ concurrency:
   runs:
     max_concurrent_runs: 1
 
+# A run whose process was killed holds the one place until it is given up.
+run_monitoring:
+  enabled: true
+  max_runtime_seconds: 86400
+
 # What sensors and schedules did at each look; runs stay, `embup clean` removes old ones.
 retention:
   schedule:

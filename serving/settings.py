@@ -20,7 +20,10 @@ from embup_core.settings_table import PREFIX, markdown_settings
 from embup_core.training.data_folder import REGISTRY_CACHE
 
 # What the service and the training pipeline keep in the data folder.
-OWN_FOLDERS = ("jobs", "history", "registry", REGISTRY_CACHE, "staging", "sources", "debug", ".dagster")
+OWN_FOLDERS = (
+    "jobs", "history", "registry", REGISTRY_CACHE, "staging", "sources", "debug", ".dagster", "drops",
+    "training-sets", "notifications",
+)  # fmt: skip
 
 _HOST_NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 

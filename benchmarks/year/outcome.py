@@ -80,7 +80,7 @@ class MonthOutcome:
         decision = "refused" if self.number in REFUSED_BY else "promoted"
         if self.number in {RACE, WORSE}:
             decision = "held"
-        reason = {RACE: "somebody promoted it meanwhile", WORSE: "The promotion gate holds it"}
+        reason = {RACE: "moved CURRENT meanwhile", WORSE: "The promotion gate holds it"}
         told = {
             MISMATCHED: f"{len(rows)} of {report.rows:,} rows of drop {self.name} quarantined",
             LATE: f"drop {self.name} is late",

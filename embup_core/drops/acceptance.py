@@ -14,8 +14,9 @@ from embup_core.drops.duplicates import check_duplicates
 from embup_core.drops.folder import COORDINATES_FILE, REPORT_FILE, ROWS_FILE
 from embup_core.drops.held_out import held_out_mask
 from embup_core.drops.judging import Judged, judge_first, judge_later
+from embup_core.drops.known import Known
 from embup_core.drops.report import CHECKS, Check, DropReport, Status
-from embup_core.errors import InvalidDataError
+from embup_core.errors import InvalidDataError, SourceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from embup_core.drops.folder import AcceptedDrop, DropsFolder
     from embup_core.drops.format import Drop
-    from embup_core.drops.known import Known
     from embup_core.progress import Progress
 
 FEWEST_ROWS: Final = 100
@@ -79,10 +79,16 @@ def check_drop(
     Raises
     ------
     SourceUnavailableError
-        There is no complete drop of this month.
+        There is no complete drop of this month, or an earlier one has no verdict yet.
     InvalidDataError
         What is kept of an earlier drop is damaged.
     """
+    waiting = [one for one in place.months() if one < month and place.report(one) is None]
+    if waiting:
+        raise SourceUnavailableError(
+            f"The drop {month} is checked against earlier ones, and {', '.join(waiting)} has no verdict yet.",
+            remedy=f"Check that first: embup drops check {place.root} {waiting[0]}.",
+        )
     earlier = place.accepted(before=month)
     known = place.known(earlier)
     try:
@@ -95,8 +101,9 @@ def check_drop(
         return _refused(drop, [files], known)
     _report(progress, "placing rows")
     if known is None:
-        own = [one for one in place.accepted(through=month) if one.month == month]
-        judged = judge_first(drop, place.known(own), output_dims=output_dims, progress=progress)
+        # Whatever was delivered before in its place: later drops rest on the basis that it fixed.
+        own = Known.load([place.state_path(month)])
+        judged = judge_first(drop, own, output_dims=output_dims, progress=progress)
     else:
         judged = judge_later(drop, known, earlier)
     checks = [files, *judged.checks]
@@ -104,7 +111,9 @@ def check_drop(
         return _refused(drop, checks, known, basis=judged.basis_id)
     belonging = ~judged.quarantined
     _report(progress, "searching duplicates")
-    duplicates = check_duplicates(judged.projected, judged.coordinates, belonging, earlier)
+    # Of later months, too: a drop that is mended and delivered again may come after them.
+    others = [one for one in place.accepted() if one.month != month]
+    duplicates = check_duplicates(judged.projected, judged.coordinates, belonging, others)
     kept = belonging.copy()
     kept[list(duplicates.left_out)] = False
     rows = np.flatnonzero(kept)
@@ -136,16 +145,32 @@ def keep_verdict(place: DropsFolder, checked: CheckedDrop) -> None:
         Where the drop was checked.
     checked
         What `check_drop` found.
+
+    Raises
+    ------
+    InvalidDataError
+        Later drops are accepted that rest on what this one fixed, and it is refused now, or has another
+        basis; what was kept before stays.
     """
     report = checked.report
+    accepted = place.accepted()
+    later = [one.month for one in accepted if one.month > report.month]
+    known = place.known(accepted) if later else None
+    if known is not None and (checked.known is None or known.for_basis(checked.known.basis.id) is None):
+        why = " ".join(report.reasons) if checked.known is None else "It would fix another basis."
+        raise InvalidDataError(
+            f"This verdict on {report.month} is not kept, as {', '.join(later)} rest on the former: {why}",
+            remedy=f"Put back what was delivered for {report.month}; what was kept of it stays.",
+        )
     files: dict[str, bytes | NDArray[np.int64] | NDArray[np.float32]] = {}
     if checked.known is not None:
         files |= {ROWS_FILE: checked.rows, COORDINATES_FILE: checked.coordinates}
         files |= checked.known.files(checked.known_before)
     files[REPORT_FILE] = json.dumps(report.to_json(), indent=2).encode() + b"\n"
     place.keep(report.month, files)
-    if checked.known is not None:
-        place.publish_landmarks(checked.known)
+    newest = place.known(place.accepted())
+    if newest is not None:
+        place.publish_landmarks(newest)
 
 
 def _report(progress: Progress | None, note: str) -> None:

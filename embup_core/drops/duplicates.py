@@ -22,6 +22,8 @@ SAME_ROUNDED: Final = 0.99
 _NEAR_Z: Final = 0.05
 """Rows with a cosine above 0.9999 are at most 0.014 apart, and the map moves them apart by little more."""
 _NEIGHBOURS: Final = 4
+_MORE: Final = 8
+"""How many times as many are looked at where all of the nearest ones are near."""
 
 
 def check_duplicates(
@@ -51,26 +53,34 @@ def check_duplicates(
     all_z = np.concatenate([*known, projected[rows]])
     starts = np.cumsum([0, *(len(one) for one in known)])
     own = int(starts[-1])
-    neighbours = min(_NEIGHBOURS, len(all_z))
-    distance, place = KDTree(all_z).query(
-        projected[rows], k=range(1, neighbours + 1), distance_upper_bound=_NEAR_Z
-    )
+    tree = KDTree(all_z)
     mapped = [one.coordinates() for one in earlier]
     row_numbers = [one.rows() for one in earlier]
     found: dict[int, tuple[str, int, float]] = {}
-    # Each row with its neighbours that came before it.
-    for at, k in np.argwhere(np.isfinite(distance) & (place < own + np.arange(len(rows))[:, None])):
-        row, other = int(rows[at]), int(place[at, k])
-        drop = int(np.searchsorted(starts, other, side="right")) - 1
-        if drop < len(months):
-            there = other - int(starts[drop])
-            vector, origin = mapped[drop][there], (months[drop], int(row_numbers[drop][there]))
-        else:
-            vector, origin = unit[rows[other - own]], ("this drop", int(rows[other - own]))
-        cosine = float(unit[row, : len(vector)] @ vector)
-        same = cosine >= SAME_COSINE or (distance[at, k] <= SAME_Z and cosine >= SAME_ROUNDED)
-        if same and (row not in found or cosine > found[row][2]):
-            found[row] = (*origin, cosine)
+    # Places among `rows`. A row with many neighbours is asked for more of them, until one decides.
+    undecided, neighbours = np.arange(len(rows)), _NEIGHBOURS
+    while len(undecided):
+        count = min(neighbours, len(all_z))
+        distance, place = tree.query(
+            projected[rows[undecided]], k=range(1, count + 1), distance_upper_bound=_NEAR_Z
+        )
+        # Each row with its neighbours that came before it.
+        for nth, k in np.argwhere(np.isfinite(distance) & (place < own + undecided[:, None])):
+            row, other = int(rows[undecided[nth]]), int(place[nth, k])
+            drop = int(np.searchsorted(starts, other, side="right")) - 1
+            if drop < len(months):
+                there = other - int(starts[drop])
+                vector, origin = mapped[drop][there], (months[drop], int(row_numbers[drop][there]))
+            else:
+                vector, origin = unit[rows[other - own]], ("this drop", int(rows[other - own]))
+            shared = min(len(vector), unit.shape[1])  # a later drop may have more dimensions
+            cosine = float(unit[row, :shared] @ vector[:shared])
+            same = cosine >= SAME_COSINE or (distance[nth, k] <= SAME_Z and cosine >= SAME_ROUNDED)
+            if same and (row not in found or cosine > found[row][2]):
+                found[row] = (*origin, cosine)
+        many = np.isfinite(distance[:, -1]) if count < len(all_z) else np.zeros(len(undecided), bool)
+        undecided = np.array([at for at in undecided[many] if int(rows[at]) not in found], np.int64)
+        neighbours *= _MORE
     expected = f"no cosine of {SAME_COSINE} or more with an earlier row"
     compared = f"{own:,} earlier rows"
     figures = {"duplicates": float(len(found)), "compared": float(own)}

@@ -71,8 +71,8 @@ class AcceptedDrop:
         return np.asarray(np.load(self.state / ROWS_FILE, allow_pickle=False), dtype=np.int64)
 
     def projected(self) -> NDArray[np.float32]:
-        """z of the accepted rows: float32, shape (m, d)."""
-        whole = np.load(self.drop.folder / PROJECTED, allow_pickle=False)
+        """z of the accepted rows: float32, shape (m, d); raises `InvalidDataError` where the file changed."""
+        whole = np.load(self.drop.require_unchanged(PROJECTED), allow_pickle=False)
         return np.ascontiguousarray(whole[self.rows()], np.float32)
 
     def coordinates(self) -> NDArray[np.float32]:

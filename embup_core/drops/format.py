@@ -27,7 +27,7 @@ from embup_core.errors import InputError, InvalidDataError, OutputError, SourceU
 from embup_core.files.atomic import replace_durably, sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 FORMAT: Final = 1
@@ -138,10 +138,21 @@ class Drop:
         """A file of the drop; None where ``drop.json`` does not list it."""
         return self.folder / name if name in self.files else None
 
-    def changed_files(self) -> list[tuple[str, str]]:
+    def require_unchanged(self, name: str) -> Path:
+        """Path of a file; raises `InvalidDataError` where it is another than ``drop.json`` lists."""
+        for _, difference in self.changed_files([name]):
+            raise InvalidDataError(
+                f"{self.folder / name} has changed since the drop was accepted: {difference}.",
+                remedy="Put the delivered file back, or deliver the drop again.",
+            )
+        return self.folder / name
+
+    def changed_files(self, names: Collection[str] | None = None) -> list[tuple[str, str]]:
         """Files that are not those of ``drop.json``, and in what they differ. Every byte is read."""
         found = []
         for name, listed in self.files.items():
+            if names is not None and name not in names:
+                continue
             path = self.folder / name
             try:
                 size_bytes = path.stat().st_size

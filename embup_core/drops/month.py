@@ -91,12 +91,12 @@ class MonthResult:
 
 
 def next_month(place: DropsFolder) -> str:
-    """The first month with a complete drop and without a verdict, else the last one with a drop.
+    """The first month with a complete drop and without a verdict.
 
     Raises
     ------
     SourceUnavailableError
-        There is no complete drop.
+        There is no complete drop, or each has a verdict.
     """
     months = place.months()
     if not months:
@@ -106,7 +106,22 @@ def next_month(place: DropsFolder) -> str:
             + (f"; {', '.join(waiting)} has no drop.json yet." if waiting else "."),
             remedy="Make one: embup drops make.",
         )
-    return next((month for month in months if place.report(month) is None), months[-1])
+    for month in months:
+        if place.report(month) is None:
+            return month
+    raise SourceUnavailableError(
+        f"{place.root} has no new drop: each of {months[0]} to {months[-1]} has a verdict.",
+        remedy="Deliver another one, or name the month to run again.",
+    )
+
+
+def promotion_asked(place: DropsFolder, month: str, asked: bool | None) -> bool | None:
+    """Whether a month's version is asked to go into service: of an older month not unless said so.
+
+    Its decoder knows less than that of the last accepted drop, and the gate lets pass what is little worse.
+    """
+    accepted = [one.month for one in place.accepted()]
+    return False if asked is None and accepted and month < accepted[-1] else asked
 
 
 def run_month(
@@ -141,7 +156,8 @@ def run_month(
     output_dims
         Dimensions of the originals.
     promote
-        Whether the new version goes into service; None lets the gate decide.
+        Whether the new version goes into service; None lets the gate decide, and of an older month than
+        the last accepted one no version does.
     progress
         Called with what is being done, units done and units in all.
 
@@ -164,6 +180,7 @@ def run_month(
     if not report.accepted:
         return MonthResult(month, report, None, None, time.monotonic() - started_s)
     rows = unite_drops(place, work, month)
+    promote = promotion_asked(place, month, promote)
     trained = train_on_drops(
         rows.folder,
         registry,

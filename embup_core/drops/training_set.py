@@ -151,7 +151,7 @@ def _row_values(accepted: Sequence[AcceptedDrop], name: str) -> NDArray[Any] | N
         path = one.drop.path(name)
         if path is None:
             return None
-        found.append(load_row_labels(path, one.report.rows)[one.rows()])
+        found.append(load_row_labels(one.drop.require_unchanged(name), one.report.rows)[one.rows()])
     if len({values.dtype.kind in "iu" for values in found}) > 1:
         return None
     return np.concatenate(found)

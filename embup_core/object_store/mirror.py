@@ -48,8 +48,8 @@ def mirror_prefix(
 ) -> list[MirroredFolder]:
     """Bring every complete delivery below an address into a local folder.
 
-    A delivery that is overwritten while it is fetched is left for the next call. What is gone from the store
-    stays here.
+    A delivery that is overwritten while it is fetched is left for the next call. One that is gone from the
+    store is removed here, if it came from there. One call at a time for one folder.
 
     Parameters
     ----------
@@ -78,12 +78,17 @@ def mirror_prefix(
     for left in folder.glob(f"{_STAGING}*"):  # of a call that was killed; two at once are not for one folder
         shutil.rmtree(left, ignore_errors=True)
     found = []
-    for name in store.folders():
+    there = store.folders()
+    for record in records.glob("*.json"):
+        if record.stem not in there:
+            shutil.rmtree(folder / record.stem, ignore_errors=True)
+            record.unlink()
+    for name in there:
         # The completing file first: what it completes is listed after it is known to be there.
         if name.startswith(".") or store.find(f"{name}/{completing}") is None:
             continue
-        objects = [one for one in store.objects(f"{name}/") if one.key.startswith(f"{name}/")]
-        state = json.dumps({one.key: [one.etag, one.size_bytes] for one in objects}, indent=1).encode()
+        objects = _objects(store, name)
+        state = _state(objects)
         target, record = folder / name, records / f"{name}.json"
         if target.is_dir() and record.is_file() and record.read_bytes() == state:
             found.append(MirroredFolder(name, target, fetched=False))
@@ -95,6 +100,34 @@ def mirror_prefix(
         replace_durably(record, state)
         found.append(MirroredFolder(name, target, fetched=True))
     return found
+
+
+def remember_uploaded(address: str, folder: Path, name: str) -> None:
+    """Note that a delivery here is what the store has now, as it was uploaded from here: it is not fetched.
+
+    Parameters
+    ----------
+    address, folder
+        As for `mirror_prefix`.
+    name
+        Of the delivery.
+
+    Raises
+    ------
+    ObjectStoreError
+        The store fails.
+    """
+    (folder / _RECORDS).mkdir(parents=True, exist_ok=True)
+    state = _state(_objects(ObjectStore(address), name))
+    replace_durably(folder / _RECORDS / f"{name}.json", state)
+
+
+def _objects(store: ObjectStore, name: str) -> list[StoredObject]:
+    return [one for one in store.objects(f"{name}/") if one.key.startswith(f"{name}/")]
+
+
+def _state(objects: list[StoredObject]) -> bytes:
+    return json.dumps({one.key: [one.etag, one.size_bytes] for one in objects}, indent=1).encode()
 
 
 def _fetch(

@@ -201,7 +201,8 @@ def train(
             promote=promote,
         )
         model = opened_registry.load(published.info.version)
-        if registry is not None:
+        # A training set of drops is replaced each month.
+        if registry is not None and not files.has_coordinates:
             remember_source(
                 data,
                 files.name,

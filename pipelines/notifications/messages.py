@@ -75,7 +75,7 @@ class Message:
             Kind.run_failed,
             run_id,
             f"embup: {job}{of} failed at {step}",
-            f"{reason}\n\nNothing was published by this run; the version in service stays.",
+            f"{reason}\n\nWhat is in service: embup models",
             run_id,
         )
 

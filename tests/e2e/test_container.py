@@ -125,7 +125,7 @@ def test_the_services_image_is_the_default_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "extra"), [("build-serving", "serve"), ("build-pipelines", "dagster,notify")]
+    ("stage", "extra"), [("build-serving", "s3,serve"), ("build-pipelines", "dagster,notify,s3")]
 )
 def test_an_image_installs_its_extra_in_the_versions_that_were_tested(stage: str, extra: str) -> None:
     *_, dependencies, code = steps(stage, "RUN")

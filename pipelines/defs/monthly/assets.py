@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import dagster as dg
 
 from embup_core.drops import Check, DropReport, check_drop, keep_verdict
-from embup_core.drops.month import train_on_drops, training_folder, unite_drops
+from embup_core.drops.month import promotion_asked, train_on_drops, training_folder, unite_drops
 from embup_core.drops.report import CHECKS, Status
-from embup_core.errors import EmbupError, ObjectStoreError
+from embup_core.errors import EmbupError, ObjectStoreError, RegistryUnavailableError
 from pipelines.defs.assets.handles import OWNERS
 from pipelines.defs.jobs import MONTHLY
 from pipelines.defs.monthly.place import DropsPlace
@@ -32,7 +32,7 @@ def network_is_tried_again() -> Iterator[None]:
     """Ask for another try where the system fails; bad data fails at once, as it will be no better then."""
     try:
         yield
-    except ObjectStoreError as error:
+    except (ObjectStoreError, RegistryUnavailableError) as error:
         raise dg.RetryRequested(max_retries=NETWORK_RETRIES, seconds_to_wait=RETRY_WAIT_S) from error
     except EmbupError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
@@ -63,8 +63,9 @@ def monthly_assets(months: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefi
 
         A refused drop fails its checks, and the version in service stays.
         """
-        place, month = drops.open(), context.partition_key
+        month = context.partition_key
         with network_is_tried_again():
+            place = drops.open()
             checked = check_drop(
                 place,
                 month,
@@ -109,6 +110,7 @@ def monthly_assets(months: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefi
     )
     def monthly_decoder(
         context: dg.AssetExecutionContext,
+        drops: DropsPlace,
         originals: Originals,
         candidates: CandidateChoice,
         promotion: PromotionChoice,
@@ -125,7 +127,7 @@ def monthly_assets(months: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefi
                 work=data_folder.root,
                 decoder=candidates.decoder,
                 output_dims=originals.output_dims,
-                promote=promotion.promote,
+                promote=promotion_asked(drops.open(), context.partition_key, promotion.promote),
                 progress=now_and_then(context.log.info),
             )
         decision = "promoted" if trained.promoted else "held"

@@ -1,10 +1,11 @@
 """What starts a month: a sensor that sees a complete drop; and a schedule that looks for a late one."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from embup_core.drops.format import DROP_FILE
 from pipelines.defs.jobs import MONTHLY
 from pipelines.defs.monthly.place import MONTH_FORMAT, DropsPlace
 from pipelines.defs.resources import Notifications
@@ -44,7 +45,7 @@ def late_drop_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
 
 
 def drop_sensor(months: dg.MonthlyPartitionsDefinition) -> dg.SensorDefinition:
-    """Start a run for each complete drop without a verdict; a drop that is delivered again is run again."""
+    """Start a run for the first complete drop without a verdict; one that is delivered again is run again."""
 
     @dg.sensor(
         name="drop_delivered",
@@ -56,14 +57,16 @@ def drop_sensor(months: dg.MonthlyPartitionsDefinition) -> dg.SensorDefinition:
     def drop_delivered(drops: DropsPlace) -> Iterator[dg.RunRequest | dg.SkipReason]:
         place = drops.open()
         known = set(months.get_partition_keys())
-        found = [month for month in place.months() if month in known and place.report(month) is None]
-        for month in found:
+        # One after the other: a drop is checked against all earlier ones.
+        month = next((one for one in place.months() if one in known and place.report(one) is None), None)
+        if month is not None:
+            delivered_ns = (place.drop_path(month) / DROP_FILE).stat().st_mtime_ns
             yield dg.RunRequest(
-                run_key=f"{month}-{(place.delivered(month) or '')[:16]}",
+                run_key=f"{month}-{(place.delivered(month) or '')[:16]}-{delivered_ns}",
                 partition_key=month,
                 tags={"drop": month},
             )
-        if not found:
+        else:
             waiting = place.incomplete()
             yield dg.SkipReason(
                 f"No new drop in {place.root}."
@@ -89,7 +92,7 @@ def late_drop_check(due_day: int) -> dg.AssetChecksDefinition:
         late = late_month(place.months(), today, due_day)
         waiting = place.incomplete()
         if late is not None:
-            due = today.replace(day=due_day).strftime("%Y-%m-%d")
+            due = f"{late}-{due_day:02d}"
             notifications.tell(Message.drop_late(late, due=due), context.log.info)
         state = "begun and not complete" if late in waiting else "not there"
         return dg.AssetCheckResult(
@@ -103,6 +106,10 @@ def late_drop_check(due_day: int) -> dg.AssetChecksDefinition:
 
 
 def late_month(complete: list[str], today: datetime, due_day: int) -> str | None:
-    """The current month, where its drop is due and not complete."""
-    month = today.strftime(MONTH_FORMAT)
-    return month if today.day >= due_day and month not in complete else None
+    """The current month, where its drop is due and not complete, or the one before, which still is not."""
+    this = today.strftime(MONTH_FORMAT)
+    before = (today.replace(day=1) - timedelta(days=1)).strftime(MONTH_FORMAT)
+    # The month before is late until it comes, if drops had begun by then.
+    if complete and complete[0] < before and before not in complete:
+        return before
+    return this if today.day >= due_day and this not in complete else None

@@ -31,7 +31,7 @@ def run(place: Place, tmp_path: Path, month: str | None = None) -> MonthResult:
 
 
 def test_the_first_month_is_promoted_and_a_refused_one_changes_nothing(place: Place, tmp_path: Path) -> None:
-    first = run(place, tmp_path)
+    first = run(place, tmp_path, "2026-01")
     assert first.month == "2026-01"
     assert first.decision == "promoted"
     assert first.training is not None
@@ -49,7 +49,7 @@ def test_the_first_month_is_promoted_and_a_refused_one_changes_nothing(place: Pl
 
 
 def test_the_next_month_trains_on_all_rows_in_the_kept_basis(place: Place, tmp_path: Path) -> None:
-    first = run(place, tmp_path)
+    first = run(place, tmp_path, "2026-01")
     originals, z = place.some()
     z[[3, 70]] = z[[70, 3]]
     place.make("2026-02", originals, z)
