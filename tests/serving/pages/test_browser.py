@@ -114,7 +114,8 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(console: Console)
 def test_a_batch_is_submitted_followed_and_cancelled(console: Console) -> None:
     """The bar moves by the stream of events, without the page being asked for again."""
     service = console.service
-    service.write_input("followed.txt", 60_000)
+    rows = service.write_input("followed.txt", 30_000)
+    rows.write_text(rows.read_text() * 20)  # long enough to be followed, and then cancelled
     with watched_page(console) as page:
         page.goto(f"{console.address}/console/batches/new")
         page.get_by_label("Input file").fill("followed.txt")

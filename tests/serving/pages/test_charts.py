@@ -166,7 +166,7 @@ class _Quiet:
 
         from serving.observability.requests import RequestObservations
 
-        self.model = SimpleNamespace(failure=None, version="20260101-000000-00000000")
+        self.model = SimpleNamespace(failure=None, version="20260101-000000-00000000", outage=None)
         self.engine = SimpleNamespace(
             failure=None, totals=SimpleNamespace(drift=RequestObservations(None).drift)
         )
@@ -191,6 +191,7 @@ def _low_confidence(service: Any) -> None:
             "the disk is full.",
         ),
         (lambda service: setattr(service.model, "version", None), ["bad"], "embup train"),
+        (lambda service: setattr(service.model, "outage", "No answer."), ["warn"], "No answer."),
         (lambda service: service.observations.count("GET", "/", 500, 0.1), ["bad"], "log"),
         (_low_confidence, ["warn"], "train again"),
     ],
