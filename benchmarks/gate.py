@@ -162,7 +162,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, help="the first rows of the source alone")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     given = parser.parse_args(arguments)
-    run_on_one_core()
     sizes = [int(size) for size in given.held_out.split(",")]
     found = measure(
         Pool.of(given.source, given.rows),
@@ -180,4 +179,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    run_on_one_core()  # begins the process again, which only its owner may do
     main()
