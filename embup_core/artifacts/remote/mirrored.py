@@ -204,6 +204,8 @@ class MirroredRegistry(Registry):
         before = self._version_before(seen)
         if only_from is not None and before != only_from:
             raise self._conflict(version, only_from, before)
+        # Going back decides nothing anew. Read before CURRENT moves: the store may have to be asked for it.
+        note = None if how == "rollback" else override_note(recorded_gate(self.path(version)))
         with self._asking():
             if self._store.find(f"{version}/{MANIFEST_FILE}") is None:
                 upload_version(self._store, super().path(version))
@@ -221,8 +223,6 @@ class MirroredRegistry(Registry):
             else:
                 self._pointer = _Pointer(content, written)
         if version != before:
-            # Going back to a version decides nothing anew.
-            note = None if how == "rollback" else override_note(recorded_gate(self.path(version)))
             self._record(line_of(version, how, before, note))
         if (self.root / version).is_dir():
             self._keep_pointer(version)
