@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from embup_core.training.result import TrainingResult
 
 DRIFT_CHECKS = ("drift_of_z", "drift_of_coordinates")
+NOT_ASKED = "It was not to go into service by itself: as asked, or because a later month has been accepted."
 
 
 def drop_messages(report: DropReport, *, run_id: str = "") -> Iterator[Message]:
@@ -46,5 +47,5 @@ def training_message(trained: TrainingResult, *, run_id: str = "") -> Message:
     if trained.promoted:
         r2 = trained.scores.test_test.r2
         return Message.promoted(trained.version, previous=previous, r2=r2, gate=trained.gate, run_id=run_id)
-    reason = " ".join(trained.warnings)
+    reason = " ".join(trained.warnings) or NOT_ASKED
     return Message.held(trained.version, previous=previous, reason=reason, gate=trained.gate, run_id=run_id)
