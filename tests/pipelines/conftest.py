@@ -79,9 +79,13 @@ def run(
         ops = {name: value for name, value in FAST["ops"].items() if name in selected}
         for name, value in (config or {}).items():
             ops[name] = {"config": ops.get(name, {}).get("config", {}) | value}
-        return resolved.execute_in_process(
+        result = resolved.execute_in_process(
             instance=dagster_instance, run_config={**FAST, "ops": ops}, raise_on_error=False
         )
+        for event in result.all_events:  # pytest shows them where a test fails
+            if event.is_failure:
+                print(event.event_type_value, event.step_key, event.message, event.event_specific_data)
+        return result
 
     return materialize
 
