@@ -48,7 +48,7 @@ The champion is in bold. Baselines: `constant_mean` answers every pair with the 
 `projected_cosines` with the cosine of the projected embeddings. Pairs of a row with itself are never counted.
 R2 = 1 - mean square error / variance of the true cosines, with its 95 % bootstrap interval over rows. Decode
 ms is for one row, in blocks of 256 on one core.
-{calibration}{probe}{anchors}{gate}
+{calibration}{groups}{probe}{anchors}{gate}
 {plots}
 
 ## The map from originals to projected embeddings
@@ -95,6 +95,8 @@ CAPTIONS: Mapping[str, str] = {
     "bias_by_cosine": "Mean error by true cosine. Above 0 decoded cosines are too high; where the line "
     "falls, low cosines come out too high and high ones too low.",
     "error_by_cosine": "Root mean square error by true cosine.",
+    "error_by_group": "Root mean square error of cosines with fitted rows by group of test rows, the worst "
+    "of each kind; the line is that of all test rows.",
     "recall": "Share of the k true nearest training rows among the k nearest decoded ones.",
     "error_and_latency": "Error against the time to decode a row: towards the lower left is better.",
     "calibration_of_cosines": "Predicted against observed error of cosines, by decile of the predicted one.",
@@ -104,6 +106,9 @@ CAPTIONS: Mapping[str, str] = {
     "training_": "What the fits recorded at each step.",
 }
 """What a plot shows, by the beginning of its file name, in the order of the card."""
+
+GROUPS_SHOWN = 5
+"""Of each kind."""
 
 
 def plot_caption(name: str) -> str:
@@ -143,6 +148,7 @@ def render_model_card(
         headline=_headline(manifest),
         chosen_because=_chosen_because(evaluation),
         calibration=_calibration(evaluation),
+        groups=_groups(evaluation),
         probe=_probe(evaluation),
         anchors=_anchors(manifest),
         or_original=", or in the originals' (`basis` `original`)." if described_anchors(manifest) else ".",
@@ -231,6 +237,28 @@ def _calibration(evaluation: Mapping[str, Any]) -> str:
         "\nPredicted and observed errors of cosines, in ten groups of pairs, the smallest predicted first:"
         "\n\n"
         "| predicted RMSE | observed RMSE | ratio |\n|---:|---:|---:|\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _groups(evaluation: Mapping[str, Any]) -> str:
+    """Which groups of test rows the champion decodes worst."""
+    found = evaluation.get("groups")
+    if not found or len(found) == 1:
+        return ""
+    lines = []
+    for kind in dict.fromkeys(one["kind"] for one in found):
+        for one in [one for one in found if one["kind"] == kind][:GROUPS_SHOWN]:
+            name = str(one["name"]).replace("|", "\\|").replace("\n", " ")
+            recall = "-" if one["recall_at_10"] is None else f"{one['recall_at_10']:.2f}"
+            cells = (kind, name, f"{one['rows']:,}", f"{one['rmse']:.4f}", f"{one['bias']:+.4f}", recall)
+            lines.append(f"| {' | '.join(cells)} |")
+    return (
+        "\nTest rows by group, by their cosines with fitted rows: the "
+        f"{GROUPS_SHOWN} groups of each kind with the largest errors, of those with enough rows. A cluster "
+        "is named after the row nearest to its centre:\n\n"
+        "| kind | group | rows | RMSE | bias | recall@10 |\n|---|---|---:|---:|---:|---:|\n"
+        + "\n".join(lines)
+        + "\n"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from embup_core.decoders import DECODERS
@@ -22,17 +23,19 @@ from embup_core.evaluation import (
     sample_test_pairs,
     score_rows,
 )
+from embup_core.evaluation.groups import score_groups
 from embup_core.evaluation.probe import require_teachable
 from embup_core.training.anchors import score_candidate
+from embup_core.training.promotion.held_out import cluster_labels
 from embup_core.training.selection import Candidate, Evaluation, required_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from embup_core.decoders import Decoder
+    from embup_core.evaluation.groups import GroupScores
     from embup_core.geometry.anchors import AnchorScores
     from embup_core.training.sample import Sample
 
@@ -70,6 +73,7 @@ class _CandidateScores:
     probe: ProbeScores | None
     pairs: PairSample
     anchors: AnchorScores | None
+    groups: tuple[GroupScores, ...]
 
 
 def evaluate_candidates(
@@ -159,6 +163,7 @@ def evaluate_candidates(
         evaluation,
         learning_curve=_learning_curve(sample, evaluation, learning_curve_shares, log),
         confidence=scored[evaluation.champion].confidence,
+        groups=scored[evaluation.champion].groups,
     )
     return Measured(evaluation, {name: one.pairs for name, one in scored.items()}, histories)
 
@@ -200,7 +205,27 @@ def _score(
         probe=probe,
         pairs=sample_test_pairs(test.rows, matrix, eval_rows=rows.test, pairs=plotted_pairs),
         anchors=score_candidate(decoder, sample, test.rows),
+        groups=score_groups(
+            test, fitted, matrix, groups_of_test_rows(sample), fit_rows=rows.fit_rows, eval_rows=rows.test
+        ),
     )
+
+
+def groups_of_test_rows(sample: Sample) -> dict[str, NDArray[Any]]:
+    """What test rows are told apart by: what the source says of them, and clusters of their originals.
+
+    A cluster has the name of the row nearest to its centre, so that somebody can look at what is in it.
+    """
+    test = sample.rows.test
+    known = {**sample.slices, **({} if sample.labels is None else {"label": sample.labels})}
+    coordinates = sample.coordinates[test]
+    clusters = cluster_labels(coordinates)
+    names = np.empty(clusters.max() + 1, dtype="U24")
+    for cluster in np.unique(clusters):
+        rows = np.flatnonzero(clusters == cluster)
+        central = rows[int((coordinates[rows] @ coordinates[rows].mean(axis=0)).argmax())]
+        names[cluster] = f"around row {test[central]}"
+    return {**{kind: values[test] for kind, values in known.items()}, "cluster": names[clusters]}
 
 
 def _why_no_probe(sample: Sample) -> str | None:

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
     from embup_core.evaluation import ConfidenceDecile, LearningPoint, Scores
     from embup_core.evaluation.calibration import CalibrationDecile
+    from embup_core.evaluation.groups import GroupScores
     from embup_core.training.candidates import Measured
     from embup_core.training.selection import Evaluation
 
 WITHIN = 0.15
 """The band that calibration is drawn with: observed errors within 15 % of predicted ones."""
+WORST_GROUPS = 8
+"""Of each kind, in the plot of errors by group."""
 DPI = 120
 
 
@@ -53,6 +56,8 @@ def report_plots(evaluation: Evaluation, *, dpi: int = DPI) -> dict[str, bytes]:
     }
     if evaluation.decode_ms:
         drawn["error_and_latency.png"] = error_and_latency(evaluation.test, evaluation.decode_ms, dpi=dpi)
+    if len(evaluation.groups) > 1:
+        drawn["error_by_group.png"] = error_by_group(evaluation.groups, title=champion, dpi=dpi)
     if best.calibration is not None:
         drawn["calibration_of_cosines.png"] = cosine_calibration(best.calibration, title=champion, dpi=dpi)
     if evaluation.confidence:
@@ -95,6 +100,26 @@ def error_by_cosine(scores: Mapping[str, Scores], *, dpi: int = DPI) -> bytes:
     _plain_ticks(axes.yaxis)
     axes.grid(visible=True, which="both", alpha=0.3)
     _legend_beside(axes)
+    return png(figure, dpi)
+
+
+def error_by_group(groups: Sequence[GroupScores], *, title: str, dpi: int = DPI) -> bytes:
+    """RMSE of the worst groups of each kind, beside that of all rows, a point a group: PNG bytes."""
+    everything, *others = groups
+    shown = [
+        one
+        for kind in dict.fromkeys(one.kind for one in others)
+        for one in [one for one in others if one.kind == kind][:WORST_GROUPS]
+    ]
+    figure, (axes,) = blank(height_in=1.4 + 0.22 * len(shown))
+    places = range(len(shown) - 1, -1, -1)  # the first one on top
+    axes.plot([one.rmse for one in shown], list(places), "o")
+    axes.axvline(everything.rmse, color="crimson", linewidth=1, label=f"all {everything.rows:,} test rows")
+    labels = [f"{one.kind} {one.name[:40]} ({one.rows:,})".replace("$", r"\$") for one in shown]
+    axes.set_yticks(list(places), labels, fontsize="small")
+    axes.set(xlabel="RMSE of cosines with fitted rows", title=f"{title}: error by group")
+    axes.grid(visible=True, axis="x", alpha=0.3)
+    axes.legend(fontsize="small")
     return png(figure, dpi)
 
 

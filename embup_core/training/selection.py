@@ -15,6 +15,7 @@ from embup_core.artifacts.artifact import decoder_bytes, decoder_from_bytes
 from embup_core.decoders import DECODERS, Decoder
 from embup_core.errors import InputError, InvalidArtifactError
 from embup_core.evaluation import ConfidenceDecile, LearningPoint, ProbeScores, Scores
+from embup_core.evaluation.groups import GroupScores
 from embup_core.geometry.anchors import AnchorScores
 from embup_core.training.scores_table import markdown_table, scores_table
 from embup_core.training.split import SplitBy
@@ -181,6 +182,8 @@ class Evaluation:
         How fresh originals find test rows, by candidate; empty where the source has no anchors.
     held_out
         Whether the source says which rows are test rows, so that no version is ever fitted on them.
+    groups
+        How the champion decodes groups of test rows; the first is all of them.
     """
 
     choice: str
@@ -198,6 +201,7 @@ class Evaluation:
     not_fitted: dict[str, str] = field(default_factory=dict)
     anchors: dict[str, AnchorScores] = field(default_factory=dict)
     held_out: bool = False
+    groups: tuple[GroupScores, ...] = ()
 
     @property
     def champion(self) -> str:
@@ -279,4 +283,5 @@ class Evaluation:
             not_fitted=content["not_fitted"],
             anchors={name: AnchorScores(**one) for name, one in content["anchors"].items()},
             held_out=content.get("held_out", False),
+            groups=tuple(GroupScores(**one) for one in content.get("groups", ())),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -31,6 +32,7 @@ FAST: dict[str, Any] = {
     },
     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
 }
+_LOG = logging.getLogger(__name__)
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -84,7 +86,7 @@ def run(
         )
         for event in result.all_events:  # pytest shows them where a test fails
             if event.is_failure:
-                print(event.event_type_value, event.step_key, event.message, event.event_specific_data)
+                _LOG.error("%s %s %s", event.step_key, event.message, event.event_specific_data)
         return result
 
     return materialize

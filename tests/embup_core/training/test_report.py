@@ -14,11 +14,13 @@ from embup_core.evaluation import (
     PairScores,
     Scores,
 )
+from embup_core.evaluation.groups import GroupScores
 from embup_core.training.report import (
     bias_by_cosine,
     cosine_calibration,
     error_and_latency,
     error_by_cosine,
+    error_by_group,
     learning_curve_plot,
     recall_curves,
     report_plots,
@@ -46,6 +48,11 @@ EVALUATION = Evaluation(
     decode_ms={"worse": 0.01, "better": 0.05},
     learning_curve=(LearningPoint(100, 0.3), LearningPoint(200, 0.6)),
     confidence=tuple(ConfidenceDecile(i / 10, 0.03, None, 5) for i in range(10)),
+    groups=(
+        GroupScores("all", "", 90, 0.03, 0.0, 0.4),
+        GroupScores("corpus", "costs $5", 30, 0.05, 0.01, 0.2),
+        GroupScores("corpus", "news", 60, 0.02, 0.0, None),
+    ),
 )
 
 
@@ -74,6 +81,7 @@ def test_a_full_report_has_every_plot() -> None:
         "comparison.png",
         "error_and_latency.png",
         "error_by_cosine.png",
+        "error_by_group.png",
         "learning_curve.png",
         "recall.png",
     ]
@@ -82,7 +90,9 @@ def test_a_full_report_has_every_plot() -> None:
 
 
 def test_what_was_not_measured_is_not_drawn() -> None:
-    bare = replace(EVALUATION, test=EVALUATION.validation, decode_ms={}, learning_curve=(), confidence=())
+    bare = replace(
+        EVALUATION, test=EVALUATION.validation, decode_ms={}, learning_curve=(), confidence=(), groups=()
+    )
     assert sorted(report_plots(bare)) == [
         "bias_by_cosine.png",
         "comparison.png",
@@ -130,3 +140,8 @@ def test_a_learning_curve_goes_over_rows(drawn: list[tuple[Any, ...]]) -> None:
 def test_each_decoder_is_a_point_of_error_and_time(drawn: list[tuple[Any, ...]]) -> None:
     error_and_latency(EVALUATION.test, EVALUATION.decode_ms)
     assert [call[:2] for call in drawn] == [(0.01, 0.03), (0.05, 0.03)]
+
+
+def test_each_group_is_a_point_the_worst_on_top(drawn: list[tuple[Any, ...]]) -> None:
+    error_by_group(EVALUATION.groups, title="better")
+    assert drawn[0][:2] == ([0.05, 0.02], [1, 0])

@@ -15,7 +15,14 @@ from embup_core.decoders.parts.standard_units import principal_axes
 from embup_core.errors import InputError, InvalidDataError, SourceUnavailableError, TrainingError
 from embup_core.geometry.coordinates import recover_coordinates
 from embup_core.geometry.transform import recover_transform
-from embup_core.sources import ANCHORS_FILE, COSINES_FILE, PROJECTED_FILE, SourceFiles
+from embup_core.sources import (
+    ANCHORS_FILE,
+    COSINES_FILE,
+    GROUPS_FILE,
+    LABELS_FILE,
+    PROJECTED_FILE,
+    SourceFiles,
+)
 from embup_core.sources.cosine_matrix import CosineMatrix
 from embup_core.training.data_folder import remember_source, remembered_source
 from embup_core.training.selection import Evaluation
@@ -281,6 +288,27 @@ def test_the_map_is_recovered_once_and_published(
     assert np.corrcoef(decoded[:, leading].ravel(), principal[:, leading].ravel())[0, 1] > 0.9
     card = (artifact.folder / "MODEL_CARD.md").read_text()
     assert f"{artifact.transform.median_angle:.1e}" in card
+
+
+def test_groups_and_labels_that_are_decoded_worst_stand_in_the_card(
+    learnable_source: SourceFiles, tmp_path: Path
+) -> None:
+    folder, n = learnable_source.projected.parent, len(np.load(learnable_source.projected))
+    np.save(folder / GROUPS_FILE, np.arange(n) % 3)
+    np.save(folder / LABELS_FILE, np.where(np.arange(n) % 2, "a|b", "other"))
+    registry = Registry(tmp_path / "r")
+    result = train(folder, decoder="kriging", output_dims=DIMS, registry=registry)
+    published = registry.load_artifact(result.version).folder
+    evaluation = Evaluation.from_json(json.loads((published / "evaluation.json").read_text()))
+    everything, *others = evaluation.groups
+    assert everything.kind == "all"
+    assert everything.rows * (everything.rows - 1) // 2 == result.scores.test_test.pairs
+    told = {kind: sum(one.rows for one in others if one.kind == kind) for kind in ("group", "label")}
+    assert told == {"group": everything.rows, "label": everything.rows}
+    assert any(one.name.startswith("around row ") for one in others if one.kind == "cluster")
+    card = (published / "MODEL_CARD.md").read_text()
+    assert "| label | a\\|b |" in card
+    assert "plots/error_by_group.png" in card
 
 
 def test_where_no_affine_map_fits_training_continues_without_one(
