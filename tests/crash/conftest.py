@@ -100,7 +100,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 # What was done.
 
-_done: dict[str, Counter[str]] = {}
+_DONE = "done"
 
 
 @dataclass
@@ -127,16 +127,26 @@ def statistics(request: pytest.FixtureRequest) -> Iterator[BatchStatistics]:
     """What this test did; checked against what it promised, and printed at the end of all tests."""
     made = BatchStatistics()
     yield made
-    _done[request.node.name] = made.counts
+    request.node.user_properties.append(
+        (_DONE, dict(made.counts))
+    )  # goes with the report to the main process
     short = {what: (made[what], least) for what, least in made.promised.items() if made[what] < least}
     assert not short, f"done less than promised (done, promised): {short}"
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print what each crash test really did."""
-    if _done:
+    reports = [*terminalreporter.getreports(""), *terminalreporter.getreports("error")]
+    done = {
+        report.nodeid.rpartition("::")[2]: counts
+        for report in reports
+        if report.when == "teardown"
+        for name, counts in report.user_properties
+        if name == _DONE
+    }
+    if done:
         terminalreporter.section("what the crash tests did")
-    for name, counts in _done.items():
+    for name, counts in done.items():
         told = ", ".join(f"{count} {what}" for what, count in counts.items())
         terminalreporter.write_line(f"{name}: {told}")
 

@@ -81,7 +81,7 @@ def test_the_whole_graph_publishes_the_champion(run: Run, settings: PipelineSett
     plots = {path.name for path in (published.folder / "plots").iterdir()}
     assert plots - {"calibration_of_cosines.png", f"training_{champion}.png"} == {
         *("comparison.png", "bias_by_cosine.png", "error_by_cosine.png", "error_and_latency.png"),
-        *("recall.png", "calibration_of_confidence.png", f"cosines_{champion}.png"),
+        *("recall.png", "calibration_of_confidence.png", f"cosines_{champion}.png", "error_by_group.png"),
     }
     card = (published.folder / "MODEL_CARD.md").read_text()
     assert "](plots/comparison.png)" in card
