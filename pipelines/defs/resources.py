@@ -148,10 +148,11 @@ class Notifications(dg.ConfigurableResource["Notifications"]):
 
     def tell(self, message: Message, log: Callable[[str], object]) -> None:
         """Send a message once; what goes wrong is logged, and fails no run."""
-        notifier = Notifier(
-            Path(self.file) if self.file else None, Path(self.data), dagster_url=self.dagster_url
-        )
-        notifier.tell(message, log)
+        self.notifier().tell(message, log)
+
+    def notifier(self) -> Notifier:
+        """What sends messages."""
+        return Notifier(Path(self.file) if self.file else None, Path(self.data), dagster_url=self.dagster_url)
 
 
 class JsonIOManager(dg.ConfigurableIOManager):
