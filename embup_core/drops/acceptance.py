@@ -92,7 +92,7 @@ def check_drop(
     earlier = place.accepted(before=month)
     known = place.known(earlier)
     try:
-        drop = place.drop(month)
+        drop = place.whole_drop(month)
     except InvalidDataError as error:
         return _undescribed(month, place.delivered(month), error, known)
     _report(progress, "comparing hashes")

@@ -138,6 +138,10 @@ class DropsFolder:
             )
         return drop
 
+    def whole_drop(self, month: str) -> Drop:
+        """Open a complete drop with all of its files here; raises as `drop`."""
+        return self.drop(month)
+
     def report(self, month: str) -> DropReport | None:
         """The verdict on a drop; None where there is none, or where it is about another delivery."""
         path = self.state_path(month) / REPORT_FILE
@@ -213,7 +217,7 @@ class DropsFolder:
         return sorted(path.name for path in parent.iterdir() if path.is_dir() and is_month(path.name))
 
 
-def open_drops(place: str | os.PathLike[str], *, cache: Path) -> DropsFolder:
+def open_drops(place: str | os.PathLike[str], *, cache: Path, look: bool = False) -> DropsFolder:
     """Open a place of drops, however it is named: the one function that decides what kind it is.
 
     Parameters
@@ -222,6 +226,9 @@ def open_drops(place: str | os.PathLike[str], *, cache: Path) -> DropsFolder:
         A folder, or the address of one in an object store, such as ``s3://bucket/prefix``.
     cache
         Folder of local copies of what lies in an object store.
+    look
+        Whether only descriptions and verdicts are fetched from an object store, to see which months there
+        are: some kilobytes a month.
 
     Raises
     ------
@@ -233,5 +240,5 @@ def open_drops(place: str | os.PathLike[str], *, cache: Path) -> DropsFolder:
     if is_address(os.fspath(place)):
         from embup_core.drops.stored import StoredDrops
 
-        return StoredDrops(os.fspath(place), cache)
+        return StoredDrops(os.fspath(place), cache, look=look)
     return DropsFolder(Path(place).expanduser().absolute())

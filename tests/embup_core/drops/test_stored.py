@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from embup_core.artifacts.registry import Registry
 from embup_core.drops import check_drop, keep_verdict, open_drops, run_month
+from embup_core.drops import stored as stored_drops
 from embup_core.drops.make import make_drop
+from embup_core.errors import ObjectChangedError, OutputError
 from embup_core.object_store import ObjectStore
 from tests.embup_core.drops.conftest import DIMS, FIRST, LATER, Rows
 
@@ -53,6 +57,59 @@ def test_a_place_in_a_bucket_is_used_from_several_machines(s3: S3Server, tmp_pat
     third = open_drops(address, cache=tmp_path / "third")
     assert [one.month for one in third.accepted()] == ["2026-01", "2026-02"]
     np.testing.assert_array_equal(third.accepted()[1].rows(), np.setdiff1d(np.arange(LATER), [3, 70]))
+
+
+def test_a_look_fetches_descriptions_alone_and_cosines_are_here_while_they_are_checked(
+    s3: S3Server, tmp_path: Path, rows: Rows
+) -> None:
+    address = f"{s3.new_bucket()}/embup"
+    maker = open_drops(address, cache=tmp_path / "maker")
+    make_drop(maker, "2026-01", rows.projected[:FIRST], originals=rows.originals[:FIRST])
+    ObjectStore(address).write("drops/2026-02/projected.npy", b"under way")
+
+    def fetched() -> set[str]:
+        return {path.rpartition("/")[2] for method, path, _ in s3.requests if method == "GET"} & {
+            "projected.npy", "cosines.npy", "drop.json", "report.json", "coordinates.npy"
+        }  # fmt: skip
+
+    s3.requests.clear()
+    look = open_drops(address, cache=tmp_path / "data", look=True)
+    assert (look.months(), look.incomplete(), look.report("2026-01")) == (["2026-01"], ["2026-02"], None)
+    assert fetched() == {"drop.json"}
+    place = open_drops(address, cache=tmp_path / "data")
+    assert fetched() == {"drop.json", "projected.npy"}
+    cosines = place.drop_path("2026-01") / "cosines.npy"
+    reports = []
+    for _ in range(2):  # checked again it comes again
+        s3.requests.clear()
+        checked = check_drop(place, "2026-01", output_dims=DIMS)
+        assert checked.report.accepted
+        assert "cosines.npy" in fetched()
+        assert cosines.is_file()
+        keep_verdict(place, checked)
+        assert not cosines.exists()
+        reports.append(checked.report)
+    s3.requests.clear()
+    look = open_drops(address, cache=tmp_path / "data", look=True)
+    assert [look.report("2026-01")] * 2 == reports
+    assert fetched() <= {"drop.json", "report.json"}
+    ObjectStore(address).write("drops/2026-01/drop.json", b"another")
+    with pytest.raises(ObjectChangedError):
+        check_drop(place, "2026-01", output_dims=DIMS)
+
+
+def test_copies_that_another_process_holds_are_waited_for_within_limits(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{s3.new_bucket()}/embup"
+    place = open_drops(address, cache=tmp_path)
+    monkeypatch.setattr(stored_drops, "LOCK_WAIT_S", 0.2)
+    with (place.root / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(OutputError):
+            open_drops(address, cache=tmp_path)
+        open_drops(address, cache=tmp_path, look=True)  # a tick does not wait for a run that fetches
+    assert open_drops(address, cache=tmp_path).months() == []
 
 
 def test_a_delivery_under_way_is_not_fetched(s3: S3Server, tmp_path: Path, rows: Rows) -> None:
