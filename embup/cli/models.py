@@ -186,7 +186,7 @@ def prune(
     that have not ended (--data names the data folder of a service here, --service the address of one
     elsewhere), and of each quarter the last that was in service.
     """
-    from embup.cli.retention import pinned_versions
+    from pipelines.pinned import pinned_versions
 
     opened = _opened(context, registry)
     pinned = pinned_versions(data)

@@ -155,6 +155,16 @@ class Notifications(dg.ConfigurableResource["Notifications"]):
         return Notifier(Path(self.file) if self.file else None, Path(self.data), dagster_url=self.dagster_url)
 
 
+class Retention(dg.ConfigurableResource["Retention"]):
+    """How much stays. 0 removes nothing."""
+
+    keep_versions: int = Field(description=str(PipelineSettings.model_fields["keep_versions"].description))
+    keep_run_months: int = Field(
+        description=str(PipelineSettings.model_fields["keep_run_months"].description)
+    )
+    keep_file_days: int = Field(description=str(PipelineSettings.model_fields["keep_file_days"].description))
+
+
 class JsonIOManager(dg.ConfigurableIOManager):
     """Keeps what one asset tells the next, paths and versions, as a readable file. No matrices, no pickle."""
 
@@ -206,6 +216,11 @@ def resources_for(settings: PipelineSettings) -> dict[str, Any]:
             file=str(settings.notify_file or ""),
             data=str(settings.data),
             dagster_url=settings.dagster_url,
+        ),
+        "retention": Retention(
+            keep_versions=settings.keep_versions,
+            keep_run_months=settings.keep_run_months,
+            keep_file_days=settings.keep_file_days,
         ),
         "io_manager": JsonIOManager(base_dir=str(settings.data / ".dagster" / "handles")),
     }
