@@ -117,7 +117,7 @@ class StoredDrops(DropsFolder):
         """Replace the state of a month here and in the store, its report last; remove its cosines here."""
         with self._alone():
             super().keep(month, files)
-            self._upload(self.state_path(month), f"{STATE}/{month}", last=REPORT_FILE)
+            self._upload_state(month)
             remember_uploaded(f"{self.address}/{STATE}", self.root / STATE, month)
             for name in _ONLY_CHECKED:
                 (self.drop_path(month) / name).unlink(missing_ok=True)
@@ -161,6 +161,20 @@ class StoredDrops(DropsFolder):
             path = self.root / LANDMARKS / PurePosixPath(stored.key).name
             path.parent.mkdir(parents=True, exist_ok=True)
             store.download(stored, path)
+
+    def _upload_state(self, month: str) -> None:
+        """Upload a verdict: what it keeps, then its report, which replaces the former, then tidy up."""
+        store, folder, below = ObjectStore(self.address), self.state_path(month), f"{STATE}/{month}"
+        kept = {
+            f"{below}/{path.relative_to(folder).as_posix()}": path
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != REPORT_FILE
+        }
+        for key, path in kept.items():
+            store.upload(path, key)
+        report = f"{below}/{REPORT_FILE}"
+        store.upload(folder / REPORT_FILE, report)
+        store.delete([one.key for one in store.objects(f"{below}/") if one.key not in {*kept, report}])
 
     def _upload(self, folder: Path, below: str, *, last: str) -> None:
         """Upload a folder's files; without the last one, what is there is not complete."""

@@ -12,7 +12,7 @@ from embup_core.artifacts.registry import Registry
 from embup_core.drops import check_drop, keep_verdict, open_drops, run_month
 from embup_core.drops import stored as stored_drops
 from embup_core.drops.make import make_drop
-from embup_core.errors import ObjectChangedError, OutputError
+from embup_core.errors import ObjectChangedError, ObjectStoreError, OutputError
 from embup_core.object_store import ObjectStore
 from tests.embup_core.drops.conftest import DIMS, FIRST, LATER, Rows
 
@@ -96,6 +96,25 @@ def test_a_look_fetches_descriptions_alone_and_cosines_are_here_while_they_are_c
     ObjectStore(address).write("drops/2026-01/drop.json", b"another")
     with pytest.raises(ObjectChangedError):
         check_drop(place, "2026-01", output_dims=DIMS)
+
+
+def test_a_verdict_that_is_not_uploaded_to_its_end_leaves_the_former(
+    s3: S3Server, tmp_path: Path, rows: Rows
+) -> None:
+    address = f"{s3.new_bucket()}/embup"
+    maker = open_drops(address, cache=tmp_path / "maker")
+    make_drop(maker, "2026-01", rows.projected[:FIRST], originals=rows.originals[:FIRST])
+    checked = check_drop(maker, "2026-01", output_dims=DIMS)
+    keep_verdict(maker, checked)
+    with s3.failing("denied", method="PUT", path="report.json"), pytest.raises(ObjectStoreError):
+        keep_verdict(maker, checked)
+    other = open_drops(address, cache=tmp_path / "other")
+    [accepted] = other.accepted()
+    assert accepted.report == checked.report
+    np.testing.assert_array_equal(accepted.rows(), checked.rows)
+    keep_verdict(maker, checked)
+    kept = {one.key.split("/")[2] for one in ObjectStore(address).objects("state/2026-01/")}
+    assert len(kept) == 2
 
 
 def test_copies_that_another_process_holds_are_waited_for_within_limits(
