@@ -14,12 +14,14 @@ from embup_core.drops import stored as stored_drops
 from embup_core.drops.make import make_drop
 from embup_core.errors import ObjectChangedError, ObjectStoreError, OutputError
 from embup_core.object_store import ObjectStore
+from embup_core.object_store import store as store_module
 from tests.embup_core.drops.conftest import DIMS, FIRST, LATER, Rows
+from tests.s3 import KEY_ID, SECRET, SLOW_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.s3 import S3Server
+    from tests.s3 import Fault, S3Server
 
 
 def test_a_place_in_a_bucket_is_used_from_several_machines(s3: S3Server, tmp_path: Path, rows: Rows) -> None:
@@ -96,6 +98,55 @@ def test_a_look_fetches_descriptions_alone_and_cosines_are_here_while_they_are_c
     ObjectStore(address).write("drops/2026-01/drop.json", b"another")
     with pytest.raises(ObjectChangedError):
         check_drop(place, "2026-01", output_dims=DIMS)
+
+
+@pytest.mark.parametrize("fault", ["unavailable", "cut", "lost answer", "slow"])
+def test_faults_that_pass_change_nothing(
+    fault: Fault, s3: S3Server, tmp_path: Path, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(store_module._PATIENT, "timeout_s", SLOW_S / 3)  # so that slow is too slow
+    address = f"{s3.new_bucket()}/embup"
+    make_drop(
+        open_drops(address, cache=tmp_path / "maker"),
+        "2026-01",
+        rows.projected[:FIRST],
+        originals=rows.originals[:FIRST],
+    )
+    times = 1 if fault == "slow" else 2
+    with s3.failing(fault, times=times, method="GET", path="drops/2026-01/projected"):
+        place = open_drops(address, cache=tmp_path / "data")
+    with s3.failing(fault, times=times, method="GET", path="drops/2026-01/cosines"):
+        checked = check_drop(place, "2026-01", output_dims=DIMS)
+    assert checked.report.accepted
+    with s3.failing(fault, times=times, method="PUT", path="state/2026-01/"):
+        keep_verdict(place, checked)
+    [accepted] = open_drops(address, cache=tmp_path / "other").accepted()
+    np.testing.assert_array_equal(accepted.coordinates(), checked.coordinates)
+
+
+@pytest.mark.parametrize(
+    ("fault", "method"), [("expired", "GET"), ("denied", "HEAD"), ("other etag", "HEAD"), ("cut", "GET")]
+)
+def test_faults_that_stay_refuse_no_drop(
+    fault: Fault, method: str, s3: S3Server, tmp_path: Path, rows: Rows
+) -> None:
+    address = f"{s3.new_bucket()}/embup"
+    make_drop(
+        open_drops(address, cache=tmp_path / "maker"),
+        "2026-01",
+        rows.projected[:FIRST],
+        originals=rows.originals[:FIRST],
+    )
+    place = open_drops(address, cache=tmp_path / "data")
+    failing = s3.failing(fault, method=method, path="drops/2026-01/cosines")
+    with failing, pytest.raises(ObjectStoreError) as told:
+        run_month(place, tmp_path / "registry", "2026-01", work=tmp_path / "data", output_dims=DIMS)
+    assert KEY_ID not in str(told.value)
+    assert SECRET not in str(told.value)
+    assert place.report("2026-01") is None  # the store's fault is no verdict on the drop
+    assert not Registry(tmp_path / "registry").versions()
+    assert not (place.drop_path("2026-01") / "cosines.npy").exists()
+    assert check_drop(place, "2026-01", output_dims=DIMS).report.accepted
 
 
 def test_a_verdict_that_is_not_uploaded_to_its_end_leaves_the_former(
