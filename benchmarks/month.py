@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.figures import MEGABYTE, say, table
-from benchmarks.scale import highest_bytes
+from benchmarks.scale import highest_bytes, status_bytes
 from embup_core.drops import DropsFolder, check_drop, keep_verdict, run_month
 from embup_core.drops.make import make_drop
 from embup_core.sources.synthetic import SampleParameters, draw_originals, project
@@ -80,8 +80,7 @@ def watched_memory() -> Iterator[list[int]]:
 
     def look() -> None:
         while not ended.wait(LOOK_INTERVAL_S):
-            status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-            found.append(1024 * int(status.partition("RssAnon:")[2].split(maxsplit=1)[0]))
+            found.append(status_bytes("RssAnon"))
 
     watch = threading.Thread(target=look, daemon=True)
     watch.start()

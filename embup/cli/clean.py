@@ -27,7 +27,7 @@ def clean(
     data: options.Data = options.DATA,
     json: options.Json = False,
 ) -> None:
-    """Remove old runs from Dagster's records, staged results and copies of sources.
+    """Remove old runs, staged results and copies of sources.
 
     Successful runs of a month stay, the last successful run of each job, and files that the present results
     of Dagster's assets rest on. Decoders are no concern of this command: see `embup models prune`.
