@@ -8,7 +8,8 @@ import dagster as dg
 from pipelines.defs import checks
 from pipelines.defs.assets import debugger, evaluation, geometry, inputs, publication, transform
 from pipelines.defs.assets.candidates import candidate_assets
-from pipelines.defs.failure_sensor import tell_of_failed_runs
+from pipelines.defs.cleaning import clean_job, clean_schedule
+from pipelines.defs.failure_sensor import send_waiting_messages, tell_of_failed_runs
 from pipelines.defs.jobs import debug_training_data_job, train_and_publish_job
 from pipelines.defs.monthly.definitions import monthly_definitions
 from pipelines.defs.resources import resources_for
@@ -34,8 +35,9 @@ def build_defs(
             candidate_assets(),
         ],
         asset_checks=dg.load_asset_checks_from_modules([checks]),
-        jobs=[train_and_publish_job, debug_training_data_job],
-        sensors=[tell_of_failed_runs],
+        jobs=[train_and_publish_job, debug_training_data_job, clean_job],
+        schedules=[clean_schedule],
+        sensors=[tell_of_failed_runs, send_waiting_messages],
         resources={**resources_for(settings), **(resource_overrides or {})},
         # One process a run: steps share its imports, and never do two fits compete for cores and memory.
         executor=dg.in_process_executor,

@@ -108,6 +108,26 @@ class PipelineSettings(BaseSettings):
         description="Day of a month from which on a drop that is not complete is late.",
     )
 
+    keep_versions: int = Field(
+        default=12,
+        ge=0,
+        description="How many of the newest versions stay when Dagster's schedule `clean` removes old ones. "
+        "What is in service, what a rollback or a batch that has not ended needs, and one version a quarter "
+        "stay as well. 0: all stay.",
+    )
+    keep_run_months: int = Field(
+        default=12,
+        ge=0,
+        description="Months that Dagster's ended runs stay; a month's successful run stays for ever. 0: all "
+        "stay.",
+    )
+    keep_file_days: int = Field(
+        default=30,
+        ge=0,
+        description="Days that staged results and copies of sources stay which no result of an asset names; "
+        "they are made or fetched again. 0: all stay.",
+    )
+
     @property
     def training_source(self) -> str:
         """The source to train on: the one set, else that of the data folder, else the sample."""

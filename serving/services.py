@@ -77,7 +77,7 @@ class Services:
         # A store that does not answer keeps nothing from starting: what was copied before is served.
         registry = open_registry(settings.registry, settings.cache_folder, look=False)
         self.model = HotModel(registry, self._model_executor)
-        self.store = JobStore(settings.data / "jobs")
+        self.store = JobStore(settings.data / "jobs", keep_months=settings.keep_job_months)
         self.history = HistoryPublisher(self.store, settings.data / "history")
         self.confinement = Confinement(settings.reserved_folders)
         self.engine = BatchEngine(

@@ -156,6 +156,12 @@ class ServingSettings(BaseSettings):
             "It bounds how long a stalled client can keep the batch waiting."
         ),
     )
+    keep_job_months: int = Field(
+        default=24,
+        ge=0,
+        description="Months that ended batches stay in the job history; older ones are removed when the "
+        "service starts. 0: all stay.",
+    )
     sql_over_http: bool = Field(
         default=False,
         description=(

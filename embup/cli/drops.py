@@ -159,7 +159,7 @@ def list_drops(place: Place, *, data: options.Data = options.DATA, json: options
     """List the drops, the verdict on each, and deliveries that are not complete."""
     from embup_core.drops import open_drops
 
-    folder = open_drops(place, cache=data / DROPS_CACHE)
+    folder = open_drops(place, cache=data / DROPS_CACHE, look=True)
     found = [(month, _rows(folder, month), folder.report(month)) for month in folder.months()]
     waiting = folder.incomplete()
     if json:

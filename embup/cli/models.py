@@ -32,7 +32,8 @@ def models(
 ) -> None:
     """List the published decoders, newest first; or show, compare, promote, verify or prune versions.
 
-    Vectors decoded by versions of the same basis are comparable.
+    Vectors decoded by versions of the same basis are comparable, and those of a basis that has grown from it:
+    `embup models show` names them.
     """
     context.obj = registry
     if context.invoked_subcommand is not None:
@@ -67,7 +68,7 @@ def show(
 
     opened = _opened(context, registry)
     opened.path(version)  # all its files, where they lie in an object store
-    found = described(opened.info(version), opened.versions())
+    found = described(opened.info(version), opened.versions(), opened.read_basis)
     if json:
         print_json(found)
     else:
@@ -186,7 +187,7 @@ def prune(
     that have not ended (--data names the data folder of a service here, --service the address of one
     elsewhere), and of each quarter the last that was in service.
     """
-    from embup.cli.retention import pinned_versions
+    from pipelines.pinned import pinned_versions
 
     opened = _opened(context, registry)
     pinned = pinned_versions(data)

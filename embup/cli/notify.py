@@ -56,7 +56,8 @@ def send(
 ) -> None:
     """Send one message about the service, for scripts and probes.
 
-    The exit code is 1 where an address did not take it; the same command tries that one again.
+    The exit code is 1 where an address did not take it. Dagster tries it again, as do the same command and
+    `embup notify retry`.
     """
     from pipelines.notifications import Kind, Message, Notifier
 
@@ -64,6 +65,20 @@ def send(
     delivery = Notifier(_required(notify_file), data).send(Message(Kind.service, key, title, text))
     say(str(delivery))
     if delivery.failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command("retry")
+def retry(*, notify_file: NotifyFile = None, data: options.Data = options.DATA) -> None:
+    """Send the messages that an address did not take, the oldest first.
+
+    Dagster does so by itself, at intervals that grow. The exit code is 1 where a message still waits.
+    """
+    from pipelines.notifications import Notifier
+
+    found = Notifier(_required(notify_file), data).send_waiting()
+    print_table(("message", "result"), [(key, str(delivery)) for key, delivery in found.items()])
+    if any(delivery.failed for delivery in found.values()):
         raise typer.Exit(FAILED)
 
 

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 from embup.cli.output import print_fields, print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from embup_core.artifacts.registry import ArtifactInfo
     from embup_core.evaluation import Scores
+    from embup_core.geometry.basis import Basis
     from embup_core.training.comparison import VersionComparison
 
 
-def described(info: ArtifactInfo, others: Sequence[ArtifactInfo] = ()) -> dict[str, Any]:
+def described(
+    info: ArtifactInfo,
+    others: Sequence[ArtifactInfo] = (),
+    read_basis: Callable[[str], Basis | None] = lambda _: None,
+) -> dict[str, Any]:
     """Everything that is recorded of a version, as JSON values; what is missing is None.
 
     Parameters
@@ -23,7 +28,9 @@ def described(info: ArtifactInfo, others: Sequence[ArtifactInfo] = ()) -> dict[s
     info
         The version.
     others
-        Published versions, among which those are named that share its basis.
+        Published versions, among which those are named whose vectors are comparable with its own.
+    read_basis
+        Reads the basis of a version, for those whose basis is another: it may have grown.
     """
     from embup_core.artifacts.anchors import described_anchors
     from embup_core.artifacts.basis import basis_id
@@ -57,14 +64,29 @@ def described(info: ArtifactInfo, others: Sequence[ArtifactInfo] = ()) -> dict[s
         "comparable_with": [
             other.version
             for other in others
-            if other.version != info.version
-            and basis_id(manifest) is not None
-            and basis_id(other.manifest) == basis_id(manifest)
+            if other.version != info.version and _comparable(info, other, read_basis)
         ],
         "git_commit": manifest.get("git_commit"),
         "libraries": manifest.get("libraries"),
         "folder": str(info.folder),
     }
+
+
+def _comparable(one: ArtifactInfo, other: ArtifactInfo, read_basis: Callable[[str], Basis | None]) -> bool:
+    """Whether two versions have one basis, or the basis of one has grown from that of the other."""
+    from embup_core.artifacts.basis import basis_id
+    from embup_core.errors import ArtifactError
+
+    ids = basis_id(one.manifest), basis_id(other.manifest)
+    if None in ids or ids[0] == ids[1]:
+        return ids[0] is not None and ids[0] == ids[1]
+    try:
+        bases = read_basis(one.version), read_basis(other.version)
+    except ArtifactError:  # damaged: embup models verify says so
+        return False
+    if bases[0] is None or bases[1] is None:
+        return False
+    return bases[0].extends(bases[1]) or bases[1].extends(bases[0])
 
 
 def print_described(shown: dict[str, Any]) -> None:

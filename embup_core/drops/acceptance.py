@@ -92,7 +92,7 @@ def check_drop(
     earlier = place.accepted(before=month)
     known = place.known(earlier)
     try:
-        drop = place.drop(month)
+        drop = place.whole_drop(month)
     except InvalidDataError as error:
         return _undescribed(month, place.delivered(month), error, known)
     _report(progress, "comparing hashes")
@@ -102,7 +102,7 @@ def check_drop(
     _report(progress, "placing rows")
     if known is None:
         # Whatever was delivered before in its place: later drops rest on the basis that it fixed.
-        own = Known.load([place.state_path(month)])
+        own = Known.load([place.kept_path(month)])
         judged = judge_first(drop, own, output_dims=output_dims, progress=progress)
     else:
         judged = judge_later(drop, known, earlier)

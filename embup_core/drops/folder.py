@@ -3,8 +3,8 @@
 ::
 
     PLACE/drops/2026-11/       a delivery (`format`); embup only reads it
-    PLACE/state/2026-11/       the verdict: report.json, and of an accepted drop rows.npy, coordinates.npy
-                               and, where it changed them, basis and map
+    PLACE/state/2026-11/       the verdict: report.json, and the folder that it names, with rows.npy and
+                               coordinates.npy of an accepted drop and, where it changed them, basis and map
     PLACE/landmarks/           for whoever makes the next drop: which rows to compute cosines with
 
 A place in an object store is mirrored into a local folder (`stored`): all reading and listing of drops goes
@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +42,8 @@ LANDMARKS: Final = "landmarks"
 REPORT_FILE: Final = "report.json"
 ROWS_FILE: Final = "rows.npy"
 COORDINATES_FILE: Final = "coordinates.npy"
+KEPT_FIELD: Final = "kept"
+_KEPT: Final = "kept-"
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,15 @@ class DropsFolder:
         """Folder of the verdict on a delivery."""
         return self.root / STATE / require_month(month)
 
+    def kept_path(self, month: str) -> Path:
+        """Folder of what the present verdict on a delivery keeps, as its report names it."""
+        folder = self.state_path(month)
+        try:
+            name = json.loads((folder / REPORT_FILE).read_bytes())[KEPT_FIELD]
+        except (OSError, ValueError, LookupError, TypeError):  # `report` says what is wrong
+            return folder
+        return folder / Path(str(name)).name
+
     def months(self) -> list[str]:
         """Months with a complete drop, in order."""
         return [month for month in self._folders() if (self.root / DROPS / month / DROP_FILE).is_file()]
@@ -138,6 +150,10 @@ class DropsFolder:
             )
         return drop
 
+    def whole_drop(self, month: str) -> Drop:
+        """Open a complete drop with all of its files here; raises as `drop`."""
+        return self.drop(month)
+
     def report(self, month: str) -> DropReport | None:
         """The verdict on a drop; None where there is none, or where it is about another delivery."""
         path = self.state_path(month) / REPORT_FILE
@@ -167,7 +183,7 @@ class DropsFolder:
                 break
             report = self.report(month)
             if report is not None and report.accepted:
-                found.append(AcceptedDrop(report, self.drop(month), self.state_path(month)))
+                found.append(AcceptedDrop(report, self.drop(month), self.kept_path(month)))
         return found
 
     def known(self, accepted: list[AcceptedDrop]) -> Known | None:
@@ -175,12 +191,18 @@ class DropsFolder:
         return Known.load([one.state for one in accepted])
 
     def keep(self, month: str, files: Mapping[str, bytes | NDArray[Any]]) -> None:
-        """Replace the state of a month: the folder appears whole, or not at all."""
+        """Replace the state of a month, at once or not at all: the report is renamed to its place last.
+
+        What it goes with lies in a folder of its own beside it, which the report names.
+        """
         target = self.state_path(month)
-        beside = target.with_name(f".{month}.{os.getpid()}.tmp")
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+        target.mkdir(parents=True, exist_ok=True)
+        report = json.loads(files[REPORT_FILE])  # type: ignore[arg-type]  # bytes
+        beside = Path(tempfile.mkdtemp(prefix=_KEPT, dir=target))
+        beside.chmod(0o755)
         for name, content in files.items():
+            if name == REPORT_FILE:
+                continue
             if isinstance(content, bytes):
                 write_durably(beside / name, content)
             else:
@@ -189,12 +211,14 @@ class DropsFolder:
                     file.flush()
                     os.fsync(file.fileno())
         sync_folder(beside)
-        old = target.with_name(f".{month}.{os.getpid()}.old")
-        if target.exists():
-            target.rename(old)
-        beside.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-        sync_folder(target.parent)
+        sync_folder(target)
+        report[KEPT_FIELD] = beside.name
+        replace_durably(target / REPORT_FILE, json.dumps(report, indent=2).encode() + b"\n")
+        for path in target.iterdir():  # of earlier verdicts
+            if path.is_dir() and path != beside:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.is_file() and path.name != REPORT_FILE:
+                path.unlink(missing_ok=True)
 
     def publish_landmarks(self, known: Known) -> None:
         """Write which rows later drops have to bring their cosines with."""
@@ -213,7 +237,7 @@ class DropsFolder:
         return sorted(path.name for path in parent.iterdir() if path.is_dir() and is_month(path.name))
 
 
-def open_drops(place: str | os.PathLike[str], *, cache: Path) -> DropsFolder:
+def open_drops(place: str | os.PathLike[str], *, cache: Path, look: bool = False) -> DropsFolder:
     """Open a place of drops, however it is named: the one function that decides what kind it is.
 
     Parameters
@@ -222,6 +246,9 @@ def open_drops(place: str | os.PathLike[str], *, cache: Path) -> DropsFolder:
         A folder, or the address of one in an object store, such as ``s3://bucket/prefix``.
     cache
         Folder of local copies of what lies in an object store.
+    look
+        Whether only descriptions and verdicts are fetched from an object store, to see which months there
+        are: some kilobytes a month.
 
     Raises
     ------
@@ -233,5 +260,5 @@ def open_drops(place: str | os.PathLike[str], *, cache: Path) -> DropsFolder:
     if is_address(os.fspath(place)):
         from embup_core.drops.stored import StoredDrops
 
-        return StoredDrops(os.fspath(place), cache)
+        return StoredDrops(os.fspath(place), cache, look=look)
     return DropsFolder(Path(place).expanduser().absolute())

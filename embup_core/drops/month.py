@@ -45,6 +45,8 @@ class MonthResult:
         The new version, and whether it is in service; None where the drop was refused.
     seconds
         Of checks and training.
+    checks_s
+        Of the checks alone.
     """
 
     month: str
@@ -52,6 +54,7 @@ class MonthResult:
     training_set: TrainingSet | None
     training: TrainingResult | None
     seconds: float
+    checks_s: float
 
     @property
     def decision(self) -> str:
@@ -76,6 +79,7 @@ class MonthResult:
             "decision": self.decision,
             "reasons": list(self.reasons),
             "seconds": self.seconds,
+            "checks_s": self.checks_s,
             "version": None if training is None else training.version,
             "previous": None if training is None or training.previous is None else training.previous.version,
             "champion": None if training is None else training.champion,
@@ -177,8 +181,9 @@ def run_month(
     keep_verdict(place, checked)
     report = checked.report
     del checked  # its coordinates are on the disk
+    checks_s = time.monotonic() - started_s
     if not report.accepted:
-        return MonthResult(month, report, None, None, time.monotonic() - started_s)
+        return MonthResult(month, report, None, None, checks_s, checks_s)
     rows = unite_drops(place, work, month)
     promote = promotion_asked(place, month, promote)
     trained = train_on_drops(
@@ -192,7 +197,7 @@ def run_month(
         promote=promote,
         progress=progress,
     )
-    return MonthResult(month, report, rows, trained, time.monotonic() - started_s)
+    return MonthResult(month, report, rows, trained, time.monotonic() - started_s, checks_s)
 
 
 def unite_drops(place: DropsFolder, work: str | os.PathLike[str], month: str) -> TrainingSet:

@@ -1,14 +1,20 @@
-"""Drops in an object store, mirrored into a local folder: deliveries come from there, verdicts go there."""
+"""Drops in an object store, mirrored into a local folder: deliveries come from there, verdicts go there.
+
+Cosines are most of a delivery, and only its check needs them: they are fetched for it, and removed after it.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import time
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from embup_core.drops.folder import DROPS, LANDMARKS, REPORT_FILE, STATE, DropsFolder
-from embup_core.drops.format import DROP_FILE
+from embup_core.drops.format import COSINES, DROP_FILE, EXTRA_COSINES, LANDMARK_COSINES, is_month
+from embup_core.errors import ObjectChangedError, OutputError
 from embup_core.object_store import ObjectStore, mirror_prefix, remember_uploaded
 from embup_core.object_store.address import folder_of, parsed_address
 
@@ -18,7 +24,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from embup_core.drops.format import Drop
     from embup_core.drops.known import Known
+
+_ONLY_CHECKED = frozenset({COSINES, LANDMARK_COSINES, EXTRA_COSINES})
+
+LOCK_WAIT_S = 1800.0
+"""How long another process may fetch; a first drop of 10 GB takes some minutes."""
+_LOCK_LOOK_S = 0.1
+_LOOK = ".look"
+_MOST_DESCRIPTION_BYTES = 1 << 20
 
 
 class StoredDrops(DropsFolder):
@@ -30,6 +45,8 @@ class StoredDrops(DropsFolder):
         Such as ``s3://bucket/prefix``, with ``drops/2026-11/`` below it.
     cache
         Folder of local copies.
+    look
+        Whether only descriptions and verdicts are fetched, into a folder of their own.
 
     Raises
     ------
@@ -37,25 +54,73 @@ class StoredDrops(DropsFolder):
         The address is none.
     ObjectStoreError
         The store fails.
+    OutputError
+        Another process holds the local copies for half an hour.
     """
 
-    def __init__(self, address: str, cache: Path) -> None:
+    def __init__(self, address: str, cache: Path, *, look: bool = False) -> None:
         self.address = parsed_address(address)
-        super().__init__(folder_of(self.address, cache))
+        root = folder_of(self.address, cache)
+        super().__init__(root / _LOOK if look else root)
         with self._alone():
             for name, completing in ((DROPS, DROP_FILE), (STATE, REPORT_FILE)):
-                mirror_prefix(f"{self.address}/{name}", self.root / name, completing=completing)
-            self._fetch_landmarks()
+                mirror_prefix(
+                    f"{self.address}/{name}",
+                    self.root / name,
+                    completing=completing,
+                    wanted=completing.__eq__ if look else _is_kept,
+                )
+            if look:
+                self._begun = ObjectStore(f"{self.address}/{DROPS}").folders()
+            else:
+                self._fetch_landmarks()
 
     def __repr__(self) -> str:
         return f"StoredDrops({self.address!r})"
 
+    def incomplete(self) -> list[str]:
+        """Months whose delivery has begun and is not complete; known to a look alone."""
+        begun = [month for month in getattr(self, "_begun", []) if is_month(month)]
+        return sorted(set(begun) - set(self.months()))
+
+    def whole_drop(self, month: str) -> Drop:
+        """Open a complete drop, and fetch those of its files that are not here.
+
+        Raises
+        ------
+        SourceUnavailableError, InvalidDataError
+            As `drop`.
+        ObjectChangedError
+            It was delivered again meanwhile.
+        ObjectStoreError
+            The store fails.
+        """
+        drop, store = self.drop(month), ObjectStore(f"{self.address}/{DROPS}/{month}")
+        with self._alone():
+            for name, listed in drop.files.items():
+                path = drop.folder / name
+                if path.is_file() and path.stat().st_size == listed.size_bytes:
+                    continue
+                stored = store.find(name)
+                if stored is not None:  # what is missing there the check says
+                    beside = path.with_name(f".{name}.fetched")
+                    store.download(stored, beside)
+                    beside.replace(path)
+            described = store.read(DROP_FILE, max_bytes=_MOST_DESCRIPTION_BYTES)
+        if described is None or hashlib.sha256(described[0]).hexdigest() != drop.sha256:
+            raise ObjectChangedError(
+                f"{store.address} has been delivered again meanwhile.", remedy="Run the month again."
+            )
+        return drop
+
     def keep(self, month: str, files: Mapping[str, bytes | NDArray[Any]]) -> None:
-        """Replace the state of a month here and in the store, its report last."""
+        """Replace the state of a month here and in the store, its report last; remove its cosines here."""
         with self._alone():
             super().keep(month, files)
-            self._upload(self.state_path(month), f"{STATE}/{month}", last=REPORT_FILE)
+            self._upload_state(month)
             remember_uploaded(f"{self.address}/{STATE}", self.root / STATE, month)
+            for name in _ONLY_CHECKED:
+                (self.drop_path(month) / name).unlink(missing_ok=True)
 
     def publish_landmarks(self, known: Known) -> None:
         """Write which rows later drops have to bring their cosines with, here and in the store."""
@@ -70,10 +135,23 @@ class StoredDrops(DropsFolder):
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other processes from the local copies: a sensor, a run and a shell may share them."""
+        """Keep other processes from the local copies: a run and a shell may share them."""
         self.root.mkdir(parents=True, exist_ok=True)
+        ends_s = time.monotonic() + LOCK_WAIT_S
         with (self.root / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, however the process ends
+            while True:
+                try:
+                    # Given back when the file is closed, however the process ends.
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > ends_s:
+                        raise OutputError(
+                            f"{self.root}: another process has held these copies for {LOCK_WAIT_S:.0f} "
+                            "seconds, expected it to be done.",
+                            remedy=f"Look what it does: fuser -v {self.root / '.lock'}. Then try again.",
+                        ) from None
+                    time.sleep(_LOCK_LOOK_S)
             yield
 
     def _fetch_landmarks(self) -> None:
@@ -84,6 +162,20 @@ class StoredDrops(DropsFolder):
             path.parent.mkdir(parents=True, exist_ok=True)
             store.download(stored, path)
 
+    def _upload_state(self, month: str) -> None:
+        """Upload a verdict: what it keeps, then its report, which replaces the former, then tidy up."""
+        store, folder, below = ObjectStore(self.address), self.state_path(month), f"{STATE}/{month}"
+        kept = {
+            f"{below}/{path.relative_to(folder).as_posix()}": path
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != REPORT_FILE
+        }
+        for key, path in kept.items():
+            store.upload(path, key)
+        report = f"{below}/{REPORT_FILE}"
+        store.upload(folder / REPORT_FILE, report)
+        store.delete([one.key for one in store.objects(f"{below}/") if one.key not in {*kept, report}])
+
     def _upload(self, folder: Path, below: str, *, last: str) -> None:
         """Upload a folder's files; without the last one, what is there is not complete."""
         store = ObjectStore(self.address)
@@ -93,3 +185,8 @@ class StoredDrops(DropsFolder):
         store.delete([one.key for one in store.objects(f"{below}/") if one.key not in kept])
         for name in (*(name for name in names if name != last), last):
             store.upload(folder / name, f"{below}/{name}")
+
+
+def _is_kept(name: str) -> bool:
+    """Whether a file of a delivery is needed after its check, too."""
+    return name not in _ONLY_CHECKED

@@ -58,14 +58,14 @@ class DecodedRows:
         projected
             z: float32, shape (n, d), unit rows.
         """
-        rows, confidence, seconds = [], [], []
+        rows = np.empty((len(projected), decoder.output_dims_), np.float32)
+        confidence, seconds = np.empty(len(projected), np.float32), []
         for block in row_blocks(len(projected)):
             started_s = time.perf_counter()
             decoded, known = decoder.predict_with_confidence(projected[block])
             seconds.append((time.perf_counter() - started_s) / (block.stop - block.start))
-            rows.append(decoded)
-            confidence.append(known)
-        return cls(np.concatenate(rows), np.concatenate(confidence), min(seconds))
+            rows[block], confidence[block] = decoded, known
+        return cls(rows, confidence, min(seconds))
 
     def __getitem__(self, index: NDArray[np.int64]) -> Self:
         """Some of the rows."""

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embup_core.blocks import row_blocks
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SAMPLED_PAIRS = 500_000
 """Most pairs that are kept, evenly spaced over all, for what needs them side by side: ranks and quantiles."""
+
+_SUMMED_PAIRS = 2**20
+"""Pairs that are summed at a time: sums take float64 copies of them, some 60 MB."""
 
 BINS_PER_UNIT = 20
 """Bins of the true cosine are 1/20 wide, wherever the data lie, so that tables of two data sets compare."""
@@ -96,6 +101,15 @@ class PairSums:
         standard_error: NDArray[np.float32] | None = None,
     ) -> None:
         """Take in pairs: float32, shape (m,) each; with `standard_error` always, or never."""
+        for part in row_blocks(len(true), _SUMMED_PAIRS):
+            self._add(predicted[part], true[part], None if standard_error is None else standard_error[part])
+
+    def _add(
+        self,
+        predicted: NDArray[np.float32],
+        true: NDArray[np.float32],
+        standard_error: NDArray[np.float32] | None,
+    ) -> None:
         kept = slice(-self.pairs % self._every, None, self._every)  # evenly spaced over all blocks
         beside = () if standard_error is None else (standard_error[kept].copy(),)
         self._kept.append((predicted[kept].copy(), true[kept].copy(), *beside))

@@ -6,7 +6,6 @@ lies with them.
 
 from embup_core.object_store.address import is_address, parsed_address
 from embup_core.object_store.mirror import MirroredFolder, mirror_prefix, remember_uploaded
-from embup_core.object_store.rows import read_npy_rows
 from embup_core.object_store.store import NEW, ObjectStore, StoredObject
 
 __all__ = [
@@ -17,6 +16,5 @@ __all__ = [
     "is_address",
     "mirror_prefix",
     "parsed_address",
-    "read_npy_rows",
     "remember_uploaded",
 ]

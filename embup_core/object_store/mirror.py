@@ -17,6 +17,8 @@ from embup_core.files.atomic import replace_durably, sync_folder
 from embup_core.object_store.store import ObjectStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from embup_core.object_store.store import StoredObject
     from embup_core.progress import Progress
 
@@ -44,7 +46,12 @@ class MirroredFolder(NamedTuple):
 
 
 def mirror_prefix(
-    address: str, folder: Path, *, completing: str = COMPLETING_FILE, progress: Progress | None = None
+    address: str,
+    folder: Path,
+    *,
+    completing: str = COMPLETING_FILE,
+    wanted: Callable[[str], bool] = lambda _: True,
+    progress: Progress | None = None,
 ) -> list[MirroredFolder]:
     """Bring every complete delivery below an address into a local folder.
 
@@ -59,6 +66,8 @@ def mirror_prefix(
         Made where it is missing.
     completing
         The file without which a delivery is not complete.
+    wanted
+        Which files are fetched, by their name in the delivery.
     progress
         Called with what is fetched, bytes done, and bytes in all.
 
@@ -94,7 +103,8 @@ def mirror_prefix(
             found.append(MirroredFolder(name, target, fetched=False))
             continue
         try:
-            _fetch(store, objects, name, target, progress)
+            fetched = [one for one in objects if wanted(one.key.removeprefix(f"{name}/"))]
+            _fetch(store, fetched, name, target, progress)
         except ObjectChangedError:
             continue
         replace_durably(record, state)

@@ -27,7 +27,13 @@ from embup_core.evaluation.groups import score_groups
 from embup_core.evaluation.probe import require_teachable
 from embup_core.training.anchors import score_candidate
 from embup_core.training.promotion.held_out import cluster_labels
-from embup_core.training.selection import Candidate, Evaluation, required_candidates
+from embup_core.training.selection import (
+    CHOICES,
+    Candidate,
+    Evaluation,
+    best_on_validation,
+    required_candidates,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,11 +63,15 @@ class Measured:
         True and predicted cosines of random pairs of test rows, by candidate.
     histories
         What a fit of many steps recorded, by candidate.
+    published
+        The champion, where it is fitted on the rows that a published decoder is fitted on, as those held out
+        for ever are the test rows; None where it has to be fitted again.
     """
 
     evaluation: Evaluation
     pairs: dict[str, PairSample]
     histories: dict[str, Mapping[str, Mapping[str, Sequence[float]]]]
+    published: Decoder | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,7 @@ def evaluate_candidates(
     settings: dict[str, dict[str, Any]] = {}
     histories: dict[str, Mapping[str, Mapping[str, Sequence[float]]]] = {}
     scored: dict[str, _CandidateScores] = {}
+    best: Decoder | None = None
     for candidate in candidates:
         name = candidate.for_report.name
         log(f"scoring {name}")
@@ -133,6 +144,9 @@ def evaluate_candidates(
             plotted_pairs=plotted_pairs,
             with_probe=sample.labels is not None and probe_left_out is None,
         )
+        so_far = {one: scores.validation for one, scores in scored.items()}
+        if rows.held_out and name == (best_on_validation(so_far) if choice in CHOICES else choice):
+            best = candidate.for_report
     missing = required_candidates(choice) - scored.keys()
     if missing:
         raise TrainingError(
@@ -165,7 +179,7 @@ def evaluate_candidates(
         confidence=scored[evaluation.champion].confidence,
         groups=scored[evaluation.champion].groups,
     )
-    return Measured(evaluation, {name: one.pairs for name, one in scored.items()}, histories)
+    return Measured(evaluation, {name: one.pairs for name, one in scored.items()}, histories, best)
 
 
 def _score(
@@ -176,6 +190,8 @@ def _score(
     known, validation = (
         DecodedRows.by(for_selection, projected[part]) for part in (rows.train, rows.validation)
     )
+    on_validation = score_rows(validation, known, matrix, fit_rows=rows.train, eval_rows=rows.validation)
+    del known  # as large as the training set
     fitted = DecodedRows.by(decoder, projected[rows.fit_rows])
     with threadpool_limits(1):  # these are timed, as a service decodes: on one core
         test = DecodedRows.by(decoder, projected[rows.test])
@@ -187,7 +203,7 @@ def _score(
         features = [(decoder.name, validation.rows, asked.rows)]
         probe = probe_scores(sample.labels[rows.validation], sample.labels[rows.test], features)
     return _CandidateScores(
-        validation=score_rows(validation, known, matrix, fit_rows=rows.train, eval_rows=rows.validation),
+        validation=on_validation,
         test=score_rows(
             test,
             fitted,

@@ -17,7 +17,13 @@ from embup_core.artifacts.reference_statistics import ReferenceStatistics
 from embup_core.decoders import DECODERS
 from embup_core.errors import PromotionConflictError
 from embup_core.training.anchors import fit_anchors
-from embup_core.training.promotion import HeldOutRows, PreviousVersion, Promotion, decide_promotion
+from embup_core.training.promotion import (
+    HeldOutRows,
+    PreviousVersion,
+    Promotion,
+    compare_with_earlier,
+    decide_promotion,
+)
 from embup_core.training.split import TEST_ROWS_FIELD
 
 if TYPE_CHECKING:
@@ -106,7 +112,8 @@ def publish_champion(
         File names and PNG bytes.
     promote
         None decides: the gate, where this version and the one in service were both trained without the rows
-        that are held out for ever, else `decide_promotion`. True promotes in any case, False never.
+        that are held out for ever, else `decide_promotion`. Where the one in service cannot be loaded, the
+        last one before it that can takes its place. True promotes in any case, False never.
 
     Raises
     ------
@@ -116,9 +123,12 @@ def publish_champion(
     """
     source, split = source_name(source), sample.rows.to_json()
     previous = PreviousVersion.in_service(registry)
-    gate = None
-    if sample.rows.held_out and previous is not None and previous.held_out:
-        gate = HeldOutRows.of_test_rows(sample, sample.slices).compare(registry, previous, decoder)
+    gate = damage = None
+    if sample.rows.held_out and previous is not None and (previous.held_out or not previous.is_readable):
+        held_out = HeldOutRows.of_test_rows(sample, sample.slices)
+        gate, damage = compare_with_earlier(held_out, registry, previous.version, decoder)
+        if damage is not None:
+            previous = replace(previous, decoder=None)
     elif previous is not None and previous.is_readable and previous.fingerprint != fingerprint:
         previous = previous.measured_on(sample, registry)
     promotion = decide_promotion(
@@ -130,6 +140,7 @@ def publish_champion(
         asked=promote,
         gate=gate,
     )
+    promotion = replace(promotion, damage=damage)
     projected = sample.projected[sample.rows.published_rows]
     recovered = None if sample.transform is None else RecoveredMap.from_fit(sample.transform)
     anchors = fit_anchors(decoder, sample, evaluation)

@@ -1,7 +1,10 @@
-"""Tells that a run failed: which, at which step, and why."""
+"""Tells that a run failed: which, at which step, and why; and sends what an address did not take before."""
+
+from datetime import UTC, datetime
 
 import dagster as dg
 
+from embup_core.errors import EmbupError
 from pipelines.defs.resources import Notifications
 from pipelines.notifications import Message
 
@@ -33,6 +36,24 @@ def tell_of_failed_runs(context: dg.RunFailureSensorContext, notifications: Noti
         ),
         context.log.info,
     )
+
+
+@dg.sensor(
+    name="send_waiting_messages",
+    description="Sends messages again that an address did not take: after a minute, then ever more rarely.",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=60,
+)
+def send_waiting_messages(context: dg.SensorEvaluationContext, notifications: Notifications) -> dg.SkipReason:
+    """Send what waits and is due."""
+    try:
+        found = notifications.notifier().send_waiting(datetime.now(UTC))
+    except (EmbupError, OSError) as error:
+        return dg.SkipReason(f"Messages wait: {error}")
+    for key, delivery in found.items():
+        context.log.info("message %s: %s", key, delivery)
+    waiting = sum(bool(one.failed) for one in found.values())
+    return dg.SkipReason(f"{waiting} messages wait." if waiting else "No message waits.")
 
 
 def _reason(context: dg.RunFailureSensorContext) -> str:

@@ -148,10 +148,21 @@ class Notifications(dg.ConfigurableResource["Notifications"]):
 
     def tell(self, message: Message, log: Callable[[str], object]) -> None:
         """Send a message once; what goes wrong is logged, and fails no run."""
-        notifier = Notifier(
-            Path(self.file) if self.file else None, Path(self.data), dagster_url=self.dagster_url
-        )
-        notifier.tell(message, log)
+        self.notifier().tell(message, log)
+
+    def notifier(self) -> Notifier:
+        """What sends messages."""
+        return Notifier(Path(self.file) if self.file else None, Path(self.data), dagster_url=self.dagster_url)
+
+
+class Retention(dg.ConfigurableResource["Retention"]):
+    """How much stays. 0 removes nothing."""
+
+    keep_versions: int = Field(description=str(PipelineSettings.model_fields["keep_versions"].description))
+    keep_run_months: int = Field(
+        description=str(PipelineSettings.model_fields["keep_run_months"].description)
+    )
+    keep_file_days: int = Field(description=str(PipelineSettings.model_fields["keep_file_days"].description))
 
 
 class JsonIOManager(dg.ConfigurableIOManager):
@@ -205,6 +216,11 @@ def resources_for(settings: PipelineSettings) -> dict[str, Any]:
             file=str(settings.notify_file or ""),
             data=str(settings.data),
             dagster_url=settings.dagster_url,
+        ),
+        "retention": Retention(
+            keep_versions=settings.keep_versions,
+            keep_run_months=settings.keep_run_months,
+            keep_file_days=settings.keep_file_days,
         ),
         "io_manager": JsonIOManager(base_dir=str(settings.data / ".dagster" / "handles")),
     }

@@ -46,6 +46,9 @@ def training_message(trained: TrainingResult, *, run_id: str = "") -> Message:
     previous = trained.previous.version if trained.previous else ""
     if trained.promoted:
         r2 = trained.scores.test_test.r2
-        return Message.promoted(trained.version, previous=previous, r2=r2, gate=trained.gate, run_id=run_id)
+        note = " ".join(trained.warnings)
+        return Message.promoted(
+            trained.version, previous=previous, r2=r2, note=note, gate=trained.gate, run_id=run_id
+        )
     reason = " ".join(trained.warnings) or NOT_ASKED
     return Message.held(trained.version, previous=previous, reason=reason, gate=trained.gate, run_id=run_id)

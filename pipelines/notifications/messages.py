@@ -116,15 +116,22 @@ class Message:
 
     @classmethod
     def promoted(
-        cls, version: str, *, previous: str, r2: float, gate: GateResult | None = None, run_id: str = ""
+        cls,
+        version: str,
+        *,
+        previous: str,
+        r2: float,
+        note: str = "",
+        gate: GateResult | None = None,
+        run_id: str = "",
     ) -> Self:
-        """Tell that a version is in service, with the figures."""
+        """Tell that a version is in service, with the figures; `note` is what else to know."""
         return cls(
             Kind.promoted,
             version,
             f"embup: {version} is in service",
             f"R2 of cosines on test rows: {r2:.3f}. Before: {previous or 'nothing'}."
-            f"{_figures(gate)}\n\nTo go back: embup models rollback",
+            f"{f' {note}' if note else ''}{_figures(gate)}\n\nTo go back: embup models rollback",
             run_id,
         )
 

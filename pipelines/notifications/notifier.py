@@ -1,13 +1,15 @@
-"""Sending a message to every address, once."""
+"""Sending a message to every address, once, and later where one does not answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from embup_core.errors import EmbupError
 from embup_core.extras import extra_required
 from pipelines.notifications.addresses import read_addresses
+from pipelines.notifications.outbox import GIVEN_UP_AFTER, Outbox
 from pipelines.notifications.record import SentRecord
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from pipelines.notifications.addresses import Address
     from pipelines.notifications.messages import Message
+    from pipelines.notifications.outbox import Waiting
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Delivery:
     repeated
         Names of those that had it before.
     failed
-        Why others did not take it, by name. It is sent to them when it is told of again.
+        Why others did not take it, by name.
     """
 
     reached: tuple[str, ...] = ()
@@ -62,6 +65,7 @@ class Notifier:
     def __init__(self, file: Path | None, data: Path, *, dagster_url: str = "") -> None:
         self._file = file
         self._record = SentRecord(data)
+        self._outbox = Outbox(self._record.folder)
         self._dagster_url = dagster_url.rstrip("/")
 
     def addresses(self) -> list[Address]:
@@ -71,6 +75,7 @@ class Notifier:
     def send(self, message: Message, *, again: bool = False) -> Delivery:
         """Send a message to the addresses that have not had it.
 
+        It is written down before, and waits where an address does not take it: `send_waiting` tries again.
         An address that does not answer delays this by some seconds, and is no error.
 
         Parameters
@@ -78,7 +83,7 @@ class Notifier:
         message
             What.
         again
-            Whether addresses that have had it get it again.
+            Whether addresses that have had it get it again; it does not wait then.
 
         Raises
         ------
@@ -87,25 +92,78 @@ class Notifier:
         MissingExtraError
             apprise is not installed.
         """
-        addresses = self.addresses()
-        if not addresses:
+        if self._file is None:
             return Delivery()
-        link = f"{self._dagster_url}/runs/{message.run_id}" if self._dagster_url and message.run_id else ""
-        body = f"{message.body}\n\n{link}" if link else message.body
-        reached, failed = [], {}
+        if again:
+            return self._send_now(message)
         with self._record.locked():
-            had = set() if again else self._record.reached(message.key)
+            self._outbox.put(message)
+            return self._send_in_order()[message.key]
+
+    def send_waiting(self, now: datetime | None = None) -> dict[str, Delivery]:
+        """Send what waits, oldest first, so that no address gets a message before an earlier one.
+
+        Parameters
+        ----------
+        now
+            Leaves out addresses that failed so lately that they are not due, by this time; None tries all.
+
+        Returns
+        -------
+        What became of each message, by key; a message is given up after three days.
+
+        Raises
+        ------
+        InputError, MissingExtraError
+            As `send`.
+        """
+        if self._file is None or not self._outbox.load():
+            return {}
+        with self._record.locked():
+            return self._send_in_order(now)
+
+    def _send_in_order(self, due_by: datetime | None = None) -> dict[str, Delivery]:
+        addresses, now = self.addresses(), due_by or datetime.now(UTC)
+        found: dict[str, Delivery] = {}
+        kept: list[Waiting] = []
+        stopped: dict[str, str] = {}  # addresses that an earlier message waits for
+        waiting = self._outbox.load()
+        for nth, one in enumerate(waiting):
+            had = self._record.reached(one.message.key)
+            reached, failed = [], {}
             for address in addresses:
-                if address.digest in had:
+                digest = address.digest
+                if digest in had:
                     continue
-                problem = _deliver(address.url, message.title, body, message.kind.severity)
+                if digest not in stopped and due_by is not None and not one.is_due(digest, now):
+                    stopped[digest] = "it is tried again later"
+                if digest in stopped:
+                    failed[address.name] = stopped[digest]
+                    continue
+                problem = self._deliver(address, one.message)
                 if problem is None:
-                    self._record.add(message.key, address.digest)
+                    self._record.add(one.message.key, digest)
                     reached.append(address.name)
                 else:
                     failed[address.name] = problem
-        repeated = tuple(address.name for address in addresses if address.digest in had)
-        return Delivery(tuple(reached), repeated, failed)
+                    one = one.failed_at(digest, now)  # noqa: PLW2901
+                    stopped[digest] = f"an earlier message waits: {problem}"
+            if failed and now - one.since < GIVEN_UP_AFTER:
+                kept.append(one)
+            repeated = tuple(address.name for address in addresses if address.digest in had)
+            found[one.message.key] = Delivery(tuple(reached), repeated, failed)
+            self._outbox.replace([*kept, *waiting[nth + 1 :]])
+        return found
+
+    def _send_now(self, message: Message) -> Delivery:
+        tried = {address.name: self._deliver(address, message) for address in self.addresses()}
+        failed = {name: problem for name, problem in tried.items() if problem is not None}
+        return Delivery(tuple(name for name in tried if name not in failed), (), failed)
+
+    def _deliver(self, address: Address, message: Message) -> str | None:
+        link = f"{self._dagster_url}/runs/{message.run_id}" if self._dagster_url and message.run_id else ""
+        body = f"{message.body}\n\n{link}" if link else message.body
+        return _deliver(address.url, message.title, body, message.kind.severity)
 
     def tell(self, message: Message, log: Callable[[str], object]) -> None:
         """Send a message as a by-product: what goes wrong is logged, and stops nothing."""
@@ -114,7 +172,7 @@ class Notifier:
         try:
             log(f"message {message.key}: {self.send(message)}")
         except (EmbupError, OSError) as error:
-            log(f"message {message.key} was not sent: {error}")
+            log(f"message {message.key} was not sent, and waits: {error}")
 
 
 @extra_required()

@@ -20,6 +20,7 @@ def outcome_message(published: Published, evaluation: Evaluation, *, run_id: str
             version,
             previous=previous,
             r2=evaluation.test[evaluation.champion].test_test.r2,
+            note=promotion.damage or "",
             gate=promotion.gate,
             run_id=run_id,
         )

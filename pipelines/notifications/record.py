@@ -29,14 +29,14 @@ class SentRecord:
     """
 
     def __init__(self, data: Path) -> None:
-        self._folder = data / FOLDER
-        self._path = self._folder / "sent.jsonl"
+        self.folder = data / FOLDER
+        self._path = self.folder / "sent.jsonl"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from sending meanwhile: they would not know what this one sends."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

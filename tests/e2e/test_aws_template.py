@@ -136,3 +136,7 @@ def test_the_script_of_the_machine_is_one(resources: dict[str, Any], tmp_path: P
         assert command in script
     assert "10001:10001" in images
     assert "chown 10001:10001 /data" in script
+    # Batches may write below /data, so nothing that is run lies there.
+    assert not re.search(r"/data/\S*\.sh", script)
+    for part in ("webserver", "daemon"):
+        assert f"-- sh /usr/local/lib/embup/start-{part}.sh" in script

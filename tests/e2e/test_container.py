@@ -23,6 +23,8 @@ import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]  # no stubs are installed
 
+from pipelines.settings import PipelineSettings
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -184,6 +186,20 @@ def test_the_service_gets_its_keys_from_a_secret_and_the_time_to_stop() -> None:
     for secret in COMPOSE["secrets"].values():
         assert secret["file"].startswith("./secrets/")
     assert "/secrets/" in ignored
+
+
+def test_drops_registry_and_messages_reach_the_containers_that_need_them() -> None:
+    store = {"EMBUP_REGISTRY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT_URL"}
+    monthly = {"EMBUP_DROPS", "EMBUP_FIRST_MONTH", "EMBUP_NOTIFY_FILE", "EMBUP_DAGSTER_URL"}
+    for name in ("dagster-webserver", "dagster-daemon"):
+        service = COMPOSE["services"][name]
+        assert service["environment"].keys() >= store | monthly
+        assert service["environment"]["EMBUP_NOTIFY_FILE"].removeprefix("/run/secrets/") in service["secrets"]
+    assert COMPOSE["services"]["service"]["environment"].keys() >= store
+    # Without a value a variable is passed on where it is set, and no key stands in the file.
+    assert all(COMPOSE["x-store"][name] is None for name in store if name.startswith("AWS_"))
+    settings = {f"EMBUP_{name.upper()}" for name in PipelineSettings.model_fields}
+    assert monthly <= settings
 
 
 def test_prometheus_asks_the_service_with_a_key_of_its_own() -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import pytest
 
-from pipelines.cleaning import old_runs, remove_old_runs
+from embup_core.artifacts.registry import Registry
+from pipelines.cleaning import old_files, old_runs, remove_files, remove_old_runs
+from pipelines.definitions import build_defs
 from pipelines.instance import prepare_dagster_home
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from pipelines.settings import PipelineSettings
 
 
 @dg.asset
@@ -57,3 +65,67 @@ def test_what_is_needed_stays(tmp_path: Path) -> None:
         assert instance.get_latest_materialization_event(dg.AssetKey("sound")) is not None
         assert instance.get_materialized_partitions(dg.AssetKey("month")) == {"2026-01", "2026-02"}
         assert remove_old_runs(instance, now + timedelta(minutes=1)) == []
+
+
+def file_of(path: Path, *, days_old: float) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    at = (datetime.now(UTC) - timedelta(days=days_old)).timestamp()
+    os.utime(path, (at, at))
+    os.utime(path.parent, (at, at))
+    return path
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> dict[str, Path]:
+    """What trainings left in a data folder, by what has to become of it."""
+    data = tmp_path / "data"
+    left = {
+        "old": file_of(data / "staging" / "a" / "coordinates-1.npy", days_old=40),
+        "old, the only one": file_of(data / "staging" / "b" / "coordinates-1.npy", days_old=40),
+        "old source": file_of(data / "sources" / "s3-1" / "projected.npy", days_old=40),
+        "named": file_of(data / "staging" / "a" / "coordinates-2.npy", days_old=40),
+        "named source": file_of(data / "sources" / "s3-2" / "projected.npy", days_old=40),
+        "new": file_of(data / "staging" / "a" / "coordinates-3.npy", days_old=1),
+        "new in an old folder": file_of(data / "sources" / "s3-3" / "projected.npy", days_old=1),
+    }
+    handles = data / ".dagster" / "handles"
+    handles.mkdir(parents=True)
+    named = [str(left["named"]), str(left["named source"].parent)]
+    (handles / "coordinates.json").write_text(json.dumps({"paths": named}))
+    return left
+
+
+def test_files_go_that_are_old_and_that_no_result_names(tmp_path: Path, left: dict[str, Path]) -> None:
+    files = old_files(tmp_path / "data", datetime.now(UTC) - timedelta(days=30))
+    remove_files(files)
+    assert {name for name, path in left.items() if not path.exists()} == {
+        "old", "old, the only one", "old source"
+    }  # fmt: skip
+    assert not left["old, the only one"].parent.exists()
+    assert not left["old source"].parent.exists()
+    assert old_files(tmp_path / "none", datetime.now(UTC)) == []
+
+
+def test_dagster_cleans_by_itself(
+    settings: PipelineSettings,
+    left: dict[str, Path],
+    dagster_instance: dg.DagsterInstance,
+    registry: Registry,
+    publish_another: Callable[[Registry, int], str],
+) -> None:
+    made = Registry(settings.registry)
+    versions = [publish_another(made, seed) for seed in range(3)]
+    assert settings.keep_versions == 12
+    few = settings.model_copy(update={"keep_versions": 1})
+    defs = build_defs(few)
+    schedule = defs.resolve_schedule_def("clean")
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    job = defs.resolve_job_def("clean")
+    quiet: Any = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    assert job.execute_in_process(instance=dagster_instance, run_config=quiet).success
+    kept = made.version_names()
+    assert versions[-1] in kept
+    assert len(kept) < len(versions)
+    assert not left["old"].exists()
+    assert left["named"].exists()

@@ -112,11 +112,14 @@ class Promotion:
         Why it does not go into service unless asked for, in a sentence; None where nothing speaks against it.
     gate
         What the comparison on held-out rows found; None where there was none.
+    damage
+        What to know about a version in service that cannot be loaded, in a sentence; None where it can.
     """
 
     promoted: bool
     objection: str | None
     gate: GateResult | None = None
+    damage: str | None = None
 
     @property
     def held_by_gate(self) -> bool:
@@ -125,14 +128,15 @@ class Promotion:
 
     def warning(self, version: str, registry: Registry) -> str | None:
         """What to tell the user, with the command that changes it; None where there is nothing to tell."""
-        if self.objection is None:
-            return None
-        if self.promoted:
-            return f"{self.objection} It is in service, as asked; to go back: embup models rollback"
-        return (
-            f"{self.objection} {version} is published and not in service. To put it into service: "
-            f"embup models promote {version} --registry {registry.address}"
-        )
+        parts = [self.damage, self.objection]
+        if self.objection is not None and self.promoted:
+            parts.append("It is in service, as asked; to go back: embup models rollback")
+        elif self.objection is not None:
+            parts.append(
+                f"{version} is published and not in service. To put it into service: "
+                f"embup models promote {version} --registry {registry.address}"
+            )
+        return " ".join(part for part in parts if part) or None
 
 
 def decide_promotion(

@@ -91,9 +91,8 @@ def compare_on_held_out(
     enough = GateCheck(ENOUGH_ROWS, n >= margins.fewest_rows, None, n, f"at least {margins.fewest_rows}")
     if not enough.passed:
         return GateResult((enough,), n, previous)
-    rows = np.sort(np.random.default_rng(seed).permutation(n)[:MOST_ROWS])
-    z = np.ascontiguousarray(projected[rows])
-    actual = _square(cosines, rows)
+    rows = _sampled(n, seed)
+    z, actual = compared_rows(projected, cosines, seed=seed)
     before, after = DecodedRows.by(old, z), DecodedRows.by(new, z)
     old_cosines, new_cosines = before.rows @ before.rows.T, after.rows @ after.rows.T
     parts = _parts(slices or {}, rows, margins)
@@ -106,7 +105,7 @@ def compare_on_held_out(
             whole.old,
             whole.new,
             f"not worse by {margins.r2_on(whole.rows):.3f}, with {margins.level:.0%} confidence",
-            _interval(whole),
+            interval_of(whole),
             whole.rows,
         ),
         *_ranking_checks(before.rows, after.rows, old_cosines, new_cosines, actual, margins),
@@ -120,6 +119,20 @@ def compare_on_held_out(
         *(_slice_check(name, found, len(of_parts), margins) for name, found in of_parts.items()),
     ]
     return GateResult(tuple(check for check in checks if check is not None), len(rows), previous)
+
+
+def compared_rows(projected: Float32, true: Cosines | Float32, *, seed: int = 0) -> tuple[Float32, Float32]:
+    """z and true cosines of the held-out rows that are compared: float32, shapes (k, d) and (k, k).
+
+    Parameters are those of `compare_on_held_out`.
+    """
+    cosines = DotProducts(true, true) if isinstance(true, np.ndarray) else true
+    rows = _sampled(len(projected), seed)
+    return np.ascontiguousarray(projected[rows]), _square(cosines, rows)
+
+
+def _sampled(n: int, seed: int) -> NDArray[np.int64]:
+    return np.sort(np.random.default_rng(seed).permutation(n)[:MOST_ROWS])
 
 
 def _square(cosines: Cosines, rows: NDArray[np.int64]) -> Float32:
@@ -147,7 +160,8 @@ def _parts(
     return parts
 
 
-def _interval(found: PairedDifference) -> tuple[float, float]:
+def interval_of(found: PairedDifference) -> tuple[float, float]:
+    """Two-sided 95 % interval of new - old."""
     return found.lower(0.975), found.upper(0.975)
 
 
@@ -159,7 +173,7 @@ def _slice_check(name: str, found: PairedDifference, slices: int, margins: Margi
         found.old,
         found.new,
         f"not shown to be worse by {margins.slice_r2:g}",
-        _interval(found),
+        interval_of(found),
         found.rows,
         is_slice=True,
     )
@@ -190,7 +204,7 @@ def _ranking_checks(
         found = paired_mean(of_old, of_new)
         passed = not found.upper(margins.level) < -margins.recall
         expected = f"not shown to be worse by {margins.recall:g}"
-        checks.append(GateCheck(name, passed, found.old, found.new, expected, _interval(found), found.rows))
+        checks.append(GateCheck(name, passed, found.old, found.new, expected, interval_of(found), found.rows))
     return checks
 
 

@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
-from embup_core.errors import ArtifactError
-from embup_core.training.promotion.gate import compare_on_held_out
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from embup_core.artifacts.registry import Registry
-    from embup_core.decoders import Decoder
     from embup_core.evaluation.cosines import Cosines
-    from embup_core.training.promotion.decision import PreviousVersion
-    from embup_core.training.promotion.result import GateResult
     from embup_core.training.sample import Sample
 
 MOST_CLUSTERS: Final = 16
@@ -59,20 +52,6 @@ class HeldOutRows:
         coordinates = np.ascontiguousarray(sample.coordinates[rows])
         slices = {name: np.asarray(of)[rows] for name, of in (labels or {}).items()}
         return cls(sample.projected[rows], coordinates, {**slices, "cluster": cluster_labels(coordinates)})
-
-    def compare(
-        self, registry: Registry, previous: PreviousVersion | None, new: Decoder, *, seed: int = 0
-    ) -> GateResult | None:
-        """Compare a new decoder with the previous version; None where that is not there or cannot be used."""
-        if previous is None or not previous.is_readable:
-            return None
-        try:
-            old = registry.load_artifact(previous.version).decoder
-            return compare_on_held_out(
-                old, new, self.projected, self.true, self.slices, previous=previous.version, seed=seed
-            )
-        except (ArtifactError, ValueError):  # damaged, or of other dimensions
-            return None
 
 
 def cluster_labels(coordinates: NDArray[np.float32]) -> NDArray[np.int32]:

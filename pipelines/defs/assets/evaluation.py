@@ -26,6 +26,7 @@ from pipelines.defs.assets.handles import (
     open_matrix,
     open_projected,
     open_row_labels,
+    open_slices,
     open_split,
     require_one_lineage,
 )
@@ -69,7 +70,7 @@ def evaluation(
         row_split=row_split,
         fitted_decoders=fitted_decoders,
     )
-    labels_file, groups_file = cosine_matrix.files.labels, cosine_matrix.files.groups
+    labels_file = cosine_matrix.files.labels
     sample = Sample(
         projected=open_projected(projected_embeddings, cosine_matrix),
         coordinates=open_coordinates(coordinates),
@@ -79,7 +80,7 @@ def evaluation(
         basis=open_basis(coordinates),
         labels=None if labels_file is None else open_row_labels(labels_file, cosine_matrix),
         anchors=open_anchors(cosine_matrix, output_dims=coordinates.output_dims),
-        slices={} if groups_file is None else {"group": open_row_labels(groups_file, cosine_matrix)},
+        slices=open_slices(cosine_matrix),
     )
     # The choice may have been changed since they were fitted.
     taken = {name: one for name, one in fitted_decoders.candidates.items() if candidates.wants(name)}
@@ -109,7 +110,7 @@ def evaluation(
         not_fitted=fitted_decoders.not_fitted,
         config=config.model_dump(),
         labels=None if labels_file is None else labels_file.sha256,
-        groups=None if groups_file is None else groups_file.sha256,
+        slices=[one.sha256 for one in (cosine_matrix.files.drops, cosine_matrix.files.groups) if one],
         anchors=None if cosine_matrix.files.anchors is None else cosine_matrix.files.anchors.version,
     )
     content = json.dumps(result.to_json(), indent=2).encode()

@@ -96,6 +96,7 @@ class InputFiles(Handle):
     labels: HashedFile | None = None
     anchors: AnchorHandles | None = None
     held_out: HashedFile | None = None
+    drops: HashedFile | None = None
 
     @classmethod
     def now(cls, files: SourceFiles) -> Self:
@@ -113,6 +114,7 @@ class InputFiles(Handle):
                 originals=HashedFile.now(files.anchors.originals), rows=HashedFile.now(files.anchors.rows)
             ),
             held_out=None if files.held_out is None else HashedFile.now(files.held_out),
+            drops=None if files.drops is None else HashedFile.now(files.drops),
         )
 
 
@@ -199,6 +201,12 @@ def open_row_labels(file: HashedFile, matrix: MatrixHandle) -> NDArray[Any]:
     if _sha256(path) != file.sha256:
         raise _changed(path)
     return load_row_labels(path, matrix.rows)
+
+
+def open_slices(matrix: MatrixHandle) -> dict[str, NDArray[Any]]:
+    """What tells rows apart where versions are compared: shape (N,) each; raises as `open_row_labels`."""
+    files = {"drop": matrix.files.drops, "group": matrix.files.groups}
+    return {name: open_row_labels(file, matrix) for name, file in files.items() if file is not None}
 
 
 def open_held_out(matrix: MatrixHandle) -> NDArray[np.bool_] | None:

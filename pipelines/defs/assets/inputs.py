@@ -141,8 +141,8 @@ def cosine_matrix(
 
 
 def _data_version(handle: InputFiles) -> str:
-    """Of the short vectors alone, and of groups, labels, held-out rows and anchors where there are any."""
-    files = (handle.groups, handle.labels, handle.held_out)
+    """Of the short vectors alone, and of what else is known of rows, and anchors, where there are any."""
+    files = (handle.groups, handle.labels, handle.held_out, handle.drops)
     optional = [file.sha256[:16] for file in files if file is not None]
     if handle.anchors is not None:
         optional.append(handle.anchors.version)

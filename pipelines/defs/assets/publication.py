@@ -31,6 +31,7 @@ from pipelines.defs.assets.handles import (
     open_coordinates,
     open_matrix,
     open_projected,
+    open_slices,
     open_split,
     require_one_lineage,
 )
@@ -89,6 +90,7 @@ def decoder_artifact(
         open_basis(coordinates),
         transform=open_transform(transform),
         anchors=open_anchors(cosine_matrix, output_dims=coordinates.output_dims),
+        slices=open_slices(cosine_matrix),
     )
     progress = now_and_then(context.log.info)
     context.log.info("fitting %s on all %d rows", scores.champion, len(sample.rows.published_rows))

@@ -21,6 +21,10 @@ class DropsPlace(dg.ConfigurableResource["DropsPlace"]):
         """The place."""
         return open_drops(self.root, cache=Path(self.cache))
 
+    def look(self) -> DropsFolder:
+        """The place to see which months there are, within the time of a tick: nothing large is fetched."""
+        return open_drops(self.root, cache=Path(self.cache), look=True)
+
 
 def months_from(first_month: str) -> dg.MonthlyPartitionsDefinition:
     """A partition for each month since the first, the current one among them."""

@@ -55,7 +55,7 @@ def drop_sensor(months: dg.MonthlyPartitionsDefinition) -> dg.SensorDefinition:
         description="Starts a month when its drop is complete.",
     )
     def drop_delivered(drops: DropsPlace) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        place = drops.open()
+        place = drops.look()
         known = set(months.get_partition_keys())
         # One after the other: a drop is checked against all earlier ones.
         month = next((one for one in place.months() if one in known and place.report(one) is None), None)
@@ -87,7 +87,7 @@ def late_drop_check(due_day: int) -> dg.AssetChecksDefinition:
     def drop_in_time(
         context: dg.AssetCheckExecutionContext, drops: DropsPlace, notifications: Notifications
     ) -> dg.AssetCheckResult:
-        place, day = drops.open(), context.run.tags.get(DAY_TAG)
+        place, day = drops.look(), context.run.tags.get(DAY_TAG)
         today = datetime.now(UTC) if day is None else datetime.fromisoformat(day)
         late = late_month(place.months(), today, due_day)
         waiting = place.incomplete()

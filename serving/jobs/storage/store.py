@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 import duckdb
 import structlog
 
+from serving.jobs.model import utc_now
 from serving.jobs.storage.tables import JobTables
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ log = structlog.get_logger("embup.serving.jobs")
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_DAYS_A_MONTH = 30.44
+
 
 class JobStore:
     """The jobs of one data folder.
@@ -34,9 +38,12 @@ class JobStore:
     ----------
     folder
         Where `jobs.duckdb` lies or is to be made.
+    keep_months
+        How long ended jobs stay; 0 keeps all. Older ones are removed when the store is opened.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep_months: int = 0) -> None:
+        self._keep_months = keep_months
         self._tables = JobTables(folder / "jobs.duckdb")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="job-store")
 
@@ -49,6 +56,11 @@ class JobStore:
             Another process holds the file, or it is no job database of this version.
         """
         await self.call(JobTables.open)
+        if self._keep_months:
+            before = utc_now() - timedelta(days=self._keep_months * _DAYS_A_MONTH)
+            removed = await self.call(JobTables.remove_old, before)
+            if removed:
+                log.info("old jobs are removed", jobs=removed, ended_before=f"{before:%Y-%m-%d}")
 
     async def close(self) -> None:
         """Write everything into the one file and close it."""

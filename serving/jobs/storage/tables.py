@@ -27,6 +27,7 @@ from serving.jobs.storage.database import lock_database, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
     from pathlib import Path
 
 _COLUMNS = JobRecord.__struct_fields__
@@ -179,6 +180,29 @@ class JobTables:
     def live_writer(self, output_filepath: str) -> JobRecord | None:
         """Give the job that is not finished and writes to this output."""
         return self._one(f"WHERE output_filepath = ? AND phase NOT IN ({_FINAL})", [output_filepath])
+
+    def remove_old(self, before: datetime) -> int:
+        """Remove jobs that ended before a time (UTC, without a zone), with their events; returns how many.
+
+        The newest job stays whatever its age, and with it the numbers that follow the last ones.
+        """
+        old = (
+            "SELECT batch_request_id FROM batch_jobs WHERE finished_at < ? "
+            "AND sequence < (SELECT max(sequence) FROM batch_jobs)"
+        )
+        newest_event = "(SELECT max(event_id) FROM batch_events)"
+        with self.transaction() as connection:
+            connection.execute(
+                f"DELETE FROM batch_events WHERE batch_request_id IN ({old}) "  # noqa: S608 - our own words
+                f"AND event_id < {newest_event}",
+                [before],
+            )
+            gone = connection.execute(
+                f"DELETE FROM batch_jobs WHERE batch_request_id IN ({old})",  # noqa: S608
+                [before],
+            ).fetchall()
+        self._counted = None
+        return int(gone[0][0])
 
     def counts(self) -> dict[str, int]:
         """Count jobs by phase. Each change of a phase adds an event; until then the last answer holds."""

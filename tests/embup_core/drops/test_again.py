@@ -9,6 +9,7 @@ import pytest
 
 from embup_core.artifacts.registry import Registry
 from embup_core.drops import check_drop, keep_verdict, run_month
+from embup_core.drops import folder as folder_module
 from embup_core.drops.training_set import write_training_set
 from embup_core.errors import InvalidDataError, SourceUnavailableError
 from tests.embup_core.drops.conftest import DIMS, FIRST, LATER, unit
@@ -22,13 +23,38 @@ if TYPE_CHECKING:
 def test_no_verdict_replaces_one_that_later_drops_rest_on(place: Place) -> None:
     place.make("2026-02", *place.some())
     assert place.check("2026-02").accepted
-    before = sorted(path.name for path in place.folder.state_path("2026-01").iterdir())
+    before = sorted(path.name for path in place.folder.kept_path("2026-01").iterdir())
     refused = check_drop(place.folder, "2026-01", output_dims=DIMS // 2)  # fewer than the rank
     assert not refused.report.accepted
     with pytest.raises(InvalidDataError, match="2026-02 rest on"):
         keep_verdict(place.folder, refused)
-    assert sorted(path.name for path in place.folder.state_path("2026-01").iterdir()) == before
+    assert sorted(path.name for path in place.folder.kept_path("2026-01").iterdir()) == before
     assert place.check("2026-02").accepted
+
+
+def test_a_verdict_that_is_not_written_to_its_end_leaves_the_former(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(path: Path, _: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    before = place.folder.accepted()[0]
+    rows, basis = before.rows(), place.folder.known([before])
+    assert basis is not None
+    checked = check_drop(place.folder, "2026-01", output_dims=DIMS)
+    with monkeypatch.context() as patched:
+        patched.setattr(folder_module, "replace_durably", cut_off)
+        with pytest.raises(OSError, match="No space"):
+            keep_verdict(place.folder, checked)
+    [after] = place.folder.accepted()
+    assert after.report == before.report
+    np.testing.assert_array_equal(after.rows(), rows)
+    again = place.folder.known([after])
+    assert again is not None
+    assert again.basis.id == basis.basis.id
+    keep_verdict(place.folder, checked)
+    state = place.folder.state_path("2026-01")
+    assert len(list(state.iterdir())) == 2  # nothing is left of the one that was cut off
 
 
 def test_a_first_drop_that_is_replaced_keeps_its_basis(place: Place) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from embup_core.artifacts.registry import Registry
+from embup_core.decoders import DECODERS
 from embup_core.drops import run_month
 from embup_core.errors import SourceUnavailableError
 from tests.embup_core.drops.conftest import DIMS, FIRST, LATER
@@ -15,6 +16,7 @@ from tests.embup_core.drops.conftest import DIMS, FIRST, LATER
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from embup_core.decoders import Decoder
     from embup_core.drops import MonthResult
     from tests.embup_core.drops.conftest import Place
 
@@ -87,3 +89,28 @@ def test_a_month_is_run_again(place: Place, tmp_path: Path) -> None:
 def test_a_month_without_a_drop_is_an_error(place: Place, tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError):
         run(place, tmp_path, "2026-07")
+
+
+def test_the_decoder_of_the_report_is_published_as_a_fit_of_its_rows_would_be(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder_type, fitted = DECODERS["kriging"], []
+    fit = decoder_type.fit
+
+    def counted(self: Decoder, *rows: Any, **beside: Any) -> Decoder:
+        fitted.append((rows, beside))
+        return fit(self, *rows, **beside)
+
+    monkeypatch.setattr(decoder_type, "fit", counted)
+    result = run(place, tmp_path, "2026-01")
+    assert result.training is not None
+    assert result.checks_s < result.seconds
+    assert len(fitted) == 2  # to choose by, and to report; the second one is published
+    held_out = np.load(tmp_path / "data" / "training-sets" / "drops-2026-01" / "held_out.npy")
+    (z, coordinates), beside = fitted[-1]
+    assert len(z) == len(coordinates) == np.sum(~held_out)
+    again = fit(decoder_type(), z, coordinates, **beside).arrays()
+    published = Registry(tmp_path / "registry").load_artifact(result.training.version).decoder.arrays()
+    assert again.keys() == published.keys()
+    for name, values in again.items():
+        np.testing.assert_array_equal(published[name], values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -273,3 +274,14 @@ def test_predicting_in_blocks_is_predicting(decoder: Decoder, sample_projected: 
     np.testing.assert_allclose(
         predict_in_blocks(decoder, sample_projected), decoder.predict(sample_projected), atol=1e-6
     )
+
+
+def test_decoded_rows_are_held_once(decoder: Decoder, sample_projected: np.ndarray) -> None:
+    projected = np.tile(sample_projected, (10, 1))
+    tracemalloc.start()
+    try:
+        rows = predict_in_blocks(decoder, projected)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.6 * rows.nbytes

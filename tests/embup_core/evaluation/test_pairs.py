@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
@@ -65,3 +67,16 @@ def test_a_constant_has_no_correlation_and_equal_truths_no_r2() -> None:
     constant = np.full_like(true, 0.7)
     assert (_scores(constant, true).spearman, _scores(constant, true).pearson) == (None, None)
     assert _scores(predicted, np.full_like(true, 0.5)).r2 == float("-inf")
+
+
+def test_many_pairs_at_once_take_little_memory_beside_them() -> None:
+    predicted, true = _pairs(2**22)
+    sums = PairSums(len(true))
+    tracemalloc.start()
+    try:
+        sums.add(predicted, true)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * 8 * len(true)  # one float64 copy takes 8 bytes a pair, and sums need six
+    np.testing.assert_array_equal(sums.kept()[1], true[:: -(-len(true) // 500_000)])

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from embup_core.errors import (
     InvalidArgumentError,
-    InvalidDataError,
     ObjectChangedError,
     ObjectStoreError,
 )
-from embup_core.object_store import NEW, ObjectStore, is_address, parsed_address, read_npy_rows
+from embup_core.object_store import NEW, ObjectStore, is_address, parsed_address
 from tests.s3 import KEY_ID, SECRET
 
 if TYPE_CHECKING:
@@ -146,23 +144,3 @@ def test_a_store_that_is_not_there_is_told_as_such(s3: S3Server, monkeypatch: py
     with pytest.raises(ObjectStoreError, match="no account is named"):
         ObjectStore("az://container/p")
     assert ObjectStore("gs://bucket/p").address == "gs://bucket/p"
-
-
-def test_rows_of_a_matrix_are_read_without_the_rest(store: ObjectStore, s3: S3Server, tmp_path: Path) -> None:
-    matrix = np.random.default_rng(0).standard_normal((500, 300)).astype(np.float32)
-    np.save(tmp_path / "m.npy", matrix)
-    store.upload(tmp_path / "m.npy", "m.npy")
-    s3.requests.clear()
-    rows = [7, 3, 4, 499, 5, 3]
-    assert np.array_equal(read_npy_rows(store, "m.npy", rows), matrix[rows])
-    assert len(s3.requests) == 5, "a look, the header, and three runs of rows"
-    assert read_npy_rows(store, "m.npy", []).shape == (0, 300)
-    with pytest.raises(InvalidDataError):
-        read_npy_rows(store, "m.npy", [500])
-    np.save(tmp_path / "m.npy", matrix.T)
-    store.upload(tmp_path / "m.npy", "f.npy")
-    with pytest.raises(InvalidDataError):
-        read_npy_rows(store, "f.npy", [0])
-    store.write("x.npy", b"something else")
-    with pytest.raises(InvalidDataError):
-        read_npy_rows(store, "x.npy", [0])

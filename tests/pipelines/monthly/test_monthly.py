@@ -14,7 +14,14 @@ from embup_core.artifacts.registry import Registry
 from embup_core.drops import DropsFolder
 from embup_core.drops.make import make_drop
 from embup_core.drops.report import CHECKS
+from embup_core.errors import (
+    InvalidDataError,
+    ObjectChangedError,
+    ObjectStoreError,
+    RegistryUnavailableError,
+)
 from pipelines.definitions import build_defs
+from pipelines.defs.monthly.assets import network_is_tried_again
 from pipelines.defs.monthly.place import months_from
 from pipelines.defs.monthly.triggers import IN_TIME, late_month
 from pipelines.notifications.drop_news import drop_messages
@@ -168,6 +175,24 @@ def test_a_refused_drop_stops_the_run_and_is_not_tried_again(months: Months) -> 
     (again,) = months.requests()
     assert again.run_key != asked.run_key
     assert months.run("2026-02").success
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (ObjectStoreError("503"), dg.RetryRequested),
+        (ObjectChangedError("delivered again"), dg.RetryRequested),
+        (RegistryUnavailableError("no answer"), dg.RetryRequested),
+        (OSError(5, "Input/output error"), dg.RetryRequested),
+        (InvalidDataError("nonsense"), dg.Failure),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_what_the_system_does_is_tried_again_and_bad_data_is_not(
+    error: Exception, asked: type[Exception]
+) -> None:
+    with pytest.raises(asked), network_is_tried_again():
+        raise error
 
 
 def test_wrong_rows_warn_and_the_month_goes_through(months: Months) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -14,9 +15,9 @@ from embup_core.training.promotion import PreviousVersion, Promotion
 from embup_core.training.publication import Published
 from embup_core.training.selection import Evaluation
 from pipelines.definitions import build_defs
-from pipelines.defs.failure_sensor import tell_of_failed_runs
+from pipelines.defs.failure_sensor import send_waiting_messages, tell_of_failed_runs
 from pipelines.defs.resources import Notifications
-from pipelines.notifications import Kind
+from pipelines.notifications import Kind, Message
 from pipelines.notifications.outcome import outcome_message
 
 if TYPE_CHECKING:
@@ -117,3 +118,21 @@ def test_the_reason_of_a_failed_check_is_what_it_found(
 def test_the_sensor_runs_from_the_start(settings: PipelineSettings) -> None:
     sensor = build_defs(settings).get_repository_def().get_sensor_def("tell_of_failed_runs")
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+
+
+def test_the_sensor_sends_what_waits(webhook: Any, addresses: Callable[..., Path], tmp_path: Path) -> None:
+    told = Notifications(file=str(addresses(webhook.url)), data=str(tmp_path))
+    webhook.status = 503
+    logged: list[str] = []
+    told.tell(Message.drop_late("2026-11", due="2026-11-05"), logged.append)
+    assert "503" in logged[0]
+    webhook.status = 200
+    waiting = tmp_path / "notifications" / "waiting.jsonl"
+    earlier = waiting.read_text().replace(str(datetime.now(UTC).date()), "2020-01-01")
+    waiting.write_text(earlier.replace('"since": "2020-01-01', f'"since": "{datetime.now(UTC).date()}'))
+    context = dg.build_sensor_context(resources={"notifications": told})
+    send_waiting_messages(context)
+    assert webhook.titles == ["embup: drop 2026-11 is late"]
+    assert not waiting.exists()
+    send_waiting_messages(context)
+    assert len(webhook.received) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from embup_core.errors import InputError
 from embup_core.training.promotion import GateCheck, GateResult
 from pipelines.notifications import Delivery, Kind, Message, Notifier
+from pipelines.notifications.outbox import FIRST_WAIT, GIVEN_UP_AFTER, LONGEST_WAIT, Outbox
 from pipelines.notifications.record import KEPT_LINES, SentRecord
 
 if TYPE_CHECKING:
@@ -71,6 +73,64 @@ def test_an_address_that_failed_is_tried_again_and_the_others_are_not(
     second = notifier.send(LATE)
     assert (second.reached, second.repeated) == (("line 3 (json)",), ("line 4 (mailto)",))
     assert (len(webhook.received), len(sink.mails)) == (1, 1)
+
+
+def test_what_an_address_did_not_take_is_sent_later_in_order_and_once(
+    webhook: Any, mails: Any, addresses: Callable[..., Path], tmp_path: Path
+) -> None:
+    sink, mail_url = mails
+    file = addresses(webhook.url, mail_url)
+    webhook.status = 503
+    later = Message.drop_late("2026-12", due="2026-12-05")
+    for message in (LATE, later):
+        assert Notifier(file, tmp_path).send(message).failed
+    assert len(sink.mails) == 2  # one address does not keep the other from its messages
+    webhook.status = 200
+    now = datetime.now(UTC)
+    fresh = Notifier(file, tmp_path)  # as another process would
+    waits = fresh.send_waiting(now)
+    assert [bool(one.failed) for one in waits.values()] == [True, True]  # a minute has not passed
+    assert webhook.titles == []
+    sent = fresh.send_waiting(now + FIRST_WAIT * 2)
+    assert list(sent) == [LATE.key, later.key]
+    assert webhook.titles == [LATE.title, later.title]
+    assert fresh.send_waiting(now + GIVEN_UP_AFTER) == {}
+    assert fresh.send(later).repeated
+    assert (len(webhook.received), len(sink.mails)) == (2, 2)
+
+
+def test_waits_grow_and_after_days_a_message_is_given_up(
+    webhook: Any, addresses: Callable[..., Path], tmp_path: Path
+) -> None:
+    notifier = Notifier(addresses(webhook.url), tmp_path)
+    webhook.status = 503
+    notifier.send(LATE)
+    outbox = Outbox(tmp_path / "notifications")
+    [waiting] = outbox.load()
+    [(digest, (count, last))] = waiting.tries.items()
+    assert count == 1
+    longer = waiting.failed_at(digest, last)
+    assert waiting.is_due(digest, last + FIRST_WAIT)
+    assert not longer.is_due(digest, last + FIRST_WAIT)
+    for _ in range(2000):
+        longer = longer.failed_at(digest, last)
+    assert longer.is_due(digest, last + LONGEST_WAIT)
+    assert notifier.send_waiting(last + GIVEN_UP_AFTER * 2)[LATE.key].failed
+    assert outbox.load() == []
+
+
+def test_a_message_waits_while_the_file_of_addresses_cannot_be_used(
+    webhook: Any, addresses: Callable[..., Path], tmp_path: Path
+) -> None:
+    file = addresses(webhook.url)
+    file.chmod(0o644)
+    with pytest.raises(InputError):
+        Notifier(file, tmp_path).send(LATE)
+    file.chmod(0o600)
+    with (tmp_path / "notifications" / "waiting.jsonl").open("a") as damaged:
+        damaged.write('{"message": 1}\ncut sho')
+    assert Notifier(file, tmp_path).send_waiting()[LATE.key].reached
+    assert webhook.titles == [LATE.title]
 
 
 def test_nothing_shows_an_address(

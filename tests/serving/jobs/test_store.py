@@ -73,6 +73,46 @@ def test_a_job_survives_closing_and_opening(tmp_path: Path) -> None:
     assert (job.on_bad_row, job.overwrite) == ("fail", False)
 
 
+@pytest.mark.parametrize(
+    ("keep_months", "stay"), [(24, {"new", "live", "last"}), (0, {"old", "new", "live", "last"})]
+)
+def test_jobs_that_ended_long_ago_are_removed_when_the_store_opens(
+    tmp_path: Path, keep_months: int, stay: set[str]
+) -> None:
+    async def submit(store: JobStore) -> dict[str, str]:
+        jobs = {}
+        for name in ("old", "new", "live", "last"):
+            job = await store.submit(request(name), bytes_total=600, idempotency_key=None, digest=name)
+            jobs[name] = job.batch_request_id
+            if name != "live":
+                await store.finish(job.batch_request_id, Phase.COMPLETED)
+        return jobs
+
+    jobs = with_store(tmp_path, submit)
+    with duckdb.connect(str(tmp_path / "jobs.duckdb")) as connection:
+        for name in ("old", "last"):  # the last one stays, so that its numbers are not given again
+            connection.execute(
+                "UPDATE batch_jobs SET finished_at = TIMESTAMP '2020-01-01' WHERE batch_request_id = ?",
+                [jobs[name]],
+            )
+
+    async def opened() -> tuple[set[str], dict[str, int]]:
+        store = JobStore(tmp_path, keep_months=keep_months)
+        await store.open()
+        try:
+            found = await store.newest(limit=10)
+            return {job.batch_request_id for job in found}, await store.counts()
+        finally:
+            await store.close()
+
+    found, counts = asyncio.run(opened())
+    assert found == {jobs[name] for name in stay}
+    assert sum(counts.values()) == len(stay)
+    with duckdb.connect(str(tmp_path / "jobs.duckdb"), read_only=True) as connection:
+        of = connection.execute("SELECT DISTINCT batch_request_id FROM batch_events").fetchall()
+    assert {job for (job,) in of} == found
+
+
 def test_ids_are_unknown_until_submitted(tmp_path: Path) -> None:
     with pytest.raises(UnknownJobError, match="no batch request 'nope'"):
         with_store(tmp_path, lambda store: store.get("nope"))

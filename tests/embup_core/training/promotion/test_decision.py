@@ -19,6 +19,7 @@ from embup_core.training.promotion import (
     PreviousVersion,
     decide_promotion,
 )
+from embup_core.training.promotion.earlier import BEST
 from embup_core.training.publication import Published, publish_champion
 from embup_core.training.sample import open_sample
 from embup_core.training.selection import Evaluation
@@ -232,6 +233,56 @@ def test_a_held_version_says_why_and_its_promotion_is_recorded(
     assert good.promotion.gate.passed, good.promotion.gate.reasons
     assert registry.current_version() == good.info.version
     assert good.warning is None
+
+    # Damaged, the version in service keeps nothing out: the last sound one is compared with in its place.
+    (registry.path(good.info.version) / "decoder.safetensors").write_bytes(b"damaged")
+    still_held = publish(bad)
+    assert still_held.promotion.held_by_gate
+    assert still_held.promotion.gate is not None
+    assert still_held.promotion.gate.previous == first
+    again = publish(fitted())
+    assert registry.current_version() == again.info.version
+    assert good.info.version in str(again.warning)
+    assert "embup models verify" in str(again.warning)
+    for version in registry.version_names():
+        (registry.path(version) / "decoder.safetensors").write_bytes(b"damaged")
+    last = publish(fitted())
+    assert last.promotion.gate is None
+    assert registry.current_version() == last.info.version
+    assert again.info.version in str(last.warning)
+
+
+def test_steps_that_the_gate_lets_pass_do_not_add_up(anchored_source: AnchoredSource, tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry")
+    files = anchored_source.files
+    evaluated = train(files.name, decoder="kriging", output_dims=100).evaluation
+    opened = open_sample(files, output_dims=100).sample
+    sample = replace(opened, rows=replace(opened.rows, held_out=True))
+    z, coordinates = sample.published_rows()
+    months = []
+    # A little of each row is that of another one, more and more of it.
+    for month, share in enumerate((0.0, 0.14, 0.18)):
+        worse = coordinates + share * np.roll(coordinates, 1, axis=0)
+        worse /= np.linalg.norm(worse, axis=1, keepdims=True)
+        decoder = Kriging().fit(z, worse, output_dims=100, basis=sample.basis)
+        months.append(
+            publish_champion(
+                registry,
+                decoder,
+                sample,
+                evaluated,
+                source="month",
+                fingerprint=str(month) * 64,
+                plots={},
+                promote=True if month < 2 else None,
+            )
+        )
+    gate = months[-1].promotion.gate
+    assert gate is not None
+    assert gate.previous == months[1].info.version
+    assert [check.name for check in gate.checks if not check.passed] == [BEST]
+    assert months[0].info.version in gate.reasons[0]
+    assert not months[-1].promotion.promoted
 
 
 class Overtaken(Registry):
