@@ -1,4 +1,4 @@
-"""Data sets of the debugger: read in threads, each time in a connection of its own; reviewed; exported."""
+"""Data sets of the debugger: read in threads, each with a connection of its own; reviewed; exported."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def read_dataset(
         data = services.settings.data
         require_dataset(data, name)
         try:
-            with open_dataset(data, name, version=version) as opened:
+            with services.debug_datasets.open(data, name, version=version) as opened:
                 if analysed and opened.version is None:
                     raise ProblemError(
                         "not-analysed",
@@ -175,7 +175,7 @@ async def store_reviews(
     def store() -> list[Review]:
         data = services.settings.data
         require_dataset(data, name)
-        with open_dataset(data, name) as opened:
+        with services.debug_datasets.open(data, name) as opened:
             rows = opened.count("rows")
         try:
             return add_reviews(opened.folder, reviews, rows=rows, unchanged_since=unchanged_since)

@@ -1,4 +1,4 @@
-"""Two analyses of one data set: the slice that got worse is named, findings that came and went are counted."""
+"""Two analyses of one data set: the slice that got worse is named, findings that came and went counted."""
 
 from __future__ import annotations
 

@@ -14,7 +14,13 @@ from debugger.queries import analysis_row
 from embup_core.debugging.kinds import FINDING_KINDS, SCORE_KINDS
 from embup_core.debugging.versions import ALL_ROWS
 from serving.access.sessions import Viewer
-from serving.actions.debugging import describe_dataset, in_thread, known_datasets, read_dataset
+from serving.actions.debugging import (
+    describe_dataset,
+    in_thread,
+    known_datasets,
+    not_found,
+    read_dataset,
+)
 from serving.pages.debugger.frame import PATH, dataset_page, frame_of
 from serving.pages.layout import page
 from serving.services import Services
@@ -80,7 +86,8 @@ class DatasetPages(Controller):
         second = after or versions[-1]
         first = before or max((one for one in versions if one < second), default=second)
         for version in (first, second):
-            await read_dataset(services, name, lambda _: None, version=version)
+            if version not in versions:
+                raise not_found(f"There is no analysis {version} of {name}.")
         compared = await in_thread(services, partial(compare, services.settings.data, name, first, second))
         return dataset_page(
             "compare.html", request, viewer, frame, tab="", title="Two analyses",
