@@ -35,7 +35,7 @@ class KeptOpen(threading.local):
         folder = find_dataset(data, name)
         chosen = chosen_version(folder, version)
         # Looked at before the files are opened: one that changes meanwhile is opened again the next time.
-        state = (folder.path, chosen, *_files(folder, chosen))
+        state = dataset_state(folder, chosen)
         if self._opened is None or state != self._state:
             self.close()
             self._opened = self._stack.enter_context(open_dataset(data, name, version=chosen))
@@ -52,12 +52,16 @@ class KeptOpen(threading.local):
         self._stack.close()
 
 
-def _files(folder: DatasetFolder, version: int | None) -> Iterator[tuple[int, ...] | None]:
-    """What changes where a file is replaced or grows; None for one that is not there."""
+def dataset_state(folder: DatasetFolder, version: int | None) -> tuple[Any, ...]:
+    """What is another one where a file of a data set, or of a version of its analysis, was written since."""
     analysis = None if version is None else folder.analysis(version)
-    for path in (folder.dataset, folder.predictions, folder.review_log, analysis):
-        try:
-            found = None if path is None else path.stat()
-        except FileNotFoundError:
-            found = None
-        yield found and (found.st_ino, found.st_mtime_ns, found.st_size)
+    files = (folder.dataset, folder.predictions, folder.review_log, analysis)
+    return (folder.path, version, *(None if path is None else _stamp(path) for path in files))
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

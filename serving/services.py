@@ -6,7 +6,7 @@ import asyncio
 import gc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -48,6 +48,8 @@ class Services:
         For checking files before a batch is accepted.
     debug_executor, debug_datasets
         For reading data sets of the debugger: threads, and the data set that each of them has open.
+    debug_described
+        What a list says of data sets, by their state.
     realtime_rows
         Rows answered by realtime requests since the start.
     public
@@ -74,6 +76,7 @@ class Services:
         self.file_executor = _threads("files", 2)
         self.debug_executor = _threads("debug", 2)
         self.debug_datasets = KeptOpen()
+        self.debug_described: dict[tuple[Any, ...], dict[str, Any]] = {}
         self.gate = PriorityGate(batch_share=settings.batch_share)
         self._model_executor = _threads("models", 1)
         # A store that does not answer keeps nothing from starting: what was copied before is served.

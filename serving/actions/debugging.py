@@ -11,8 +11,9 @@ import structlog
 
 from debugger.exports import EXPORT_KINDS, export
 from debugger.formats.opening import FORMATS
+from debugger.kept_open import dataset_state
 from debugger.queries import finding_counts
-from debugger.reading import BrokenDatasetError, open_dataset
+from debugger.reading import BrokenDatasetError, chosen_version, open_dataset
 from debugger.reviews import Review, add_reviews
 from debugger.store.names import SOURCE, SOURCE_STEM, find_dataset, list_datasets
 from embup_core.errors import InputError
@@ -123,10 +124,17 @@ async def known_datasets(services: Services) -> list[dict[str, Any]]:
 
     def read() -> list[dict[str, Any]]:
         data, found = services.settings.data, []
+        before, services.debug_described = services.debug_described, {}
         for name in list_datasets(data):
             try:
-                with open_dataset(data, name) as opened:
-                    found.append(describe_dataset(opened))
+                folder = find_dataset(data, name)
+                state = dataset_state(folder, chosen_version(folder, None))
+                described = before.get(state)
+                if described is None:
+                    with open_dataset(data, name) as opened:
+                        described = describe_dataset(opened)
+                services.debug_described[state] = described
+                found.append(described)
             except BrokenDatasetError as error:
                 found.append(broken_dataset(name, str(_broken(services, name, error).detail)))
         return found

@@ -73,6 +73,9 @@ def debugged(
 
 def serve(service_class: Any, registry: Registry, chat: Chat, data: Path) -> Iterator[Debugged]:
     service = service_class(registry.root, data)
-    yield Debugged(service, chat, data)
-    assert service.end() == 0, service.log.read_text()
+    try:
+        yield Debugged(service, chat, data)
+    finally:
+        code = service.end()
+    assert code == 0, service.log.read_text()
     assert "Traceback" not in service.log.read_text()
