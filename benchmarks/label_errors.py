@@ -2,7 +2,7 @@
 
     python -m benchmarks.label_errors --data DIR [--seeds 0,1] [--shares 0.05,0.1] [--rows N]
                                       [--start 100] [--step 50] [--rounds 5] [--learning-seeds 0,1,2,3,4]
-                                      [--reviewed 200] [--json FILE]
+                                      [--reviewed 200] [--json FILE] [--plot FILE.png]
 
 DIR holds `labels.npy` (integers or strings, one a row) and `features.npy` (floats, shape (n, d)) or
 `texts.json` (an array of strings, which become TF-IDF features).
@@ -240,6 +240,27 @@ def learning_curve(
     return accuracy
 
 
+def plot_learning(counts: Sequence[int], curves: dict[str, list[list[float]]], path: Path) -> None:
+    """Draw accuracy by number of labels, a line for each order, mean and range over seeds."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for name, runs in curves.items():
+        values = np.array(runs)
+        (drawn,) = axes.plot(counts, values.mean(axis=0), label=name, marker="o", markersize=3)
+        axes.fill_between(
+            counts, values.min(axis=0), values.max(axis=0), color=drawn.get_color(), alpha=0.12, lw=0
+        )
+    axes.set(xlabel="labelled rows", ylabel="accuracy on test rows", xticks=counts)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Wrong labels found, and labels saved.")
@@ -255,6 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--learning-seeds", default="0,1,2,3,4", help="of test rows and first labels")
     parser.add_argument("--reviewed", type=int, default=200, help="rows that a review corrects")
     parser.add_argument("--json", type=Path, help="where to write all figures")
+    parser.add_argument("--plot", type=Path, help="where to draw the last table")
     given = parser.parse_args(arguments)
     run_on_one_core()
     data = Labelled.load(given.data, given.rows)
@@ -287,6 +309,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ],
         )
     )
+    if given.plot:
+        plot_learning(counts, curves, given.plot)
     if given.json:
         given.json.write_text(
             json.dumps(
