@@ -2,7 +2,7 @@
 
     python -m benchmarks.label_errors --data DIR [--seeds 0,1] [--shares 0.05,0.1] [--rows N]
                                       [--start 100] [--step 50] [--rounds 5] [--learning-seeds 0,1,2,3,4]
-                                      [--json FILE]
+                                      [--reviewed 200] [--json FILE] [--plot FILE.png]
 
 DIR holds `labels.npy` (integers or strings, one a row) and `features.npy` (floats, shape (n, d)) or
 `texts.json` (an array of strings, which become TF-IDF features).
@@ -12,9 +12,13 @@ that its class is most confused with (pairwise). A figure is the average precisi
 them, over seeds and shares. Rows that a copy contradicts from the start are known to be wrong and take no
 part; other labels that were wrong before count against every ranking. `self-confidence` is the default of
 cleanlab 2 (1 - p of an out-of-fold classifier), `normalised margin` its other one. `label_error` is the
-debugger's score, `label_error, alone` the same without a look at copies.
+debugger's score, `label_error, alone` the same without a look at copies. Where cleanlab is installed, its own
+ranking of the same probabilities stands beside them.
 
-The second table starts with a few labels and asks for more, a step at a time; a figure is the accuracy on a
+The second table corrects the first rows of a ranking, and says how often an out-of-fold classifier is right
+then.
+
+The third table starts with a few labels and asks for more, a step at a time; a figure is the accuracy on a
 fifth of the rows that are never asked for. `area` is the mean over all steps.
 """
 
@@ -25,6 +29,7 @@ import itertools
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -123,15 +128,34 @@ def spoilt(data: Labelled, kind: str, share: float, seed: int) -> tuple[NDArray[
 def rankings(data: Labelled, labels: NDArray[np.str_]) -> Scores:
     """Scores of each row by each ranking, higher is more suspicious: shape (n,) each."""
     coded = code_labels(labels.tolist(), data.copies)
-    logistic = score_labels(logistic_out_of_fold(data.vectors, coded, data.copies), coded.codes)
+    p = logistic_out_of_fold(data.vectors, coded, data.copies)
+    logistic = score_labels(p, coded.codes)
     alone = out_of_fold(data.vectors, coded, data.copies)
     both = heed_copies(alone, coded.codes, data.copies)
     return {
         "self-confidence": 1 - logistic.label_probability,
         "normalised margin": logistic.lead,
+        **cleanlab_rankings(p, coded.codes),
         "label_error, alone": score_labels(alone, coded.codes).label_error,
         "label_error": score_labels(both, coded.codes).label_error,
     }
+
+
+def cleanlab_rankings(probabilities: Vectors, codes: Indices) -> Scores:
+    """The rankings of cleanlab itself where it is installed: its default, and with its adjustment."""
+    if find_spec("cleanlab") is None:
+        return {}
+    from cleanlab.rank import get_label_quality_scores
+
+    judged = np.flatnonzero((codes >= 0) & np.isfinite(probabilities).all(axis=1))
+    found = {}
+    for name, adjust in (("cleanlab", False), ("cleanlab, adjusted", True)):
+        quality = get_label_quality_scores(
+            codes[judged], probabilities[judged].astype(np.float64), adjust_pred_probs=adjust
+        )
+        found[name] = np.full(len(codes), np.nan)
+        found[name][judged] = 1 - quality
+    return found
 
 
 def measure_errors(
@@ -149,6 +173,31 @@ def measure_errors(
                 planted[data.settled], np.nan_to_num(scores[data.settled], nan=-1.0)
             )
             found.setdefault(name, {}).setdefault(kind, []).append(float(value))
+    return found
+
+
+def measure_review(
+    data: Labelled, shares: Sequence[float], seeds: Sequence[int], count: int
+) -> dict[str, list[float]]:
+    """Accuracy on the right labels, out of fold, once the first rows of an order are corrected."""
+    found: dict[str, list[float]] = {}
+    for kind, share, seed in itertools.product(KINDS, shares, seeds):
+        say(f"review of {kind} noise, {share:.0%}, seed {seed}")
+        labels, _ = spoilt(data, kind, share, seed)
+        doubts = np.nan_to_num(rankings(data, labels)["label_error"], nan=-1.0)
+        orders = {
+            "nothing": np.empty(0, np.int64),
+            f"{count} rows at random": np.random.default_rng(seed).permutation(len(labels))[:count],
+            f"the first {count} by label_error": np.argsort(-doubts, kind="stable")[:count],
+            "all rows": np.arange(len(labels)),
+        }
+        for name, rows in orders.items():
+            reviewed = labels.copy()
+            reviewed[rows] = data.labels[rows]
+            coded = code_labels(reviewed.tolist(), data.copies)
+            p = np.nan_to_num(out_of_fold(data.vectors, coded, data.copies), nan=-1.0)
+            right = np.array(coded.classes)[p.argmax(axis=1)] == data.labels
+            found.setdefault(name, []).append(float(right[data.settled].mean()))
     return found
 
 
@@ -191,6 +240,27 @@ def learning_curve(
     return accuracy
 
 
+def plot_learning(counts: Sequence[int], curves: dict[str, list[list[float]]], path: Path) -> None:
+    """Draw accuracy by number of labels, a line for each order, mean and range over seeds."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for name, runs in curves.items():
+        values = np.array(runs)
+        (drawn,) = axes.plot(counts, values.mean(axis=0), label=name, marker="o", markersize=3)
+        axes.fill_between(
+            counts, values.min(axis=0), values.max(axis=0), color=drawn.get_color(), alpha=0.12, lw=0
+        )
+    axes.set(xlabel="labelled rows", ylabel="accuracy on test rows", xticks=counts)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Wrong labels found, and labels saved.")
@@ -204,20 +274,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--step", type=int, default=50, help="labels asked for at a time")
     parser.add_argument("--rounds", type=int, default=5, help="how often")
     parser.add_argument("--learning-seeds", default="0,1,2,3,4", help="of test rows and first labels")
+    parser.add_argument("--reviewed", type=int, default=200, help="rows that a review corrects")
     parser.add_argument("--json", type=Path, help="where to write all figures")
+    parser.add_argument("--plot", type=Path, help="where to draw the last table")
     given = parser.parse_args(arguments)
     run_on_one_core()
     data = Labelled.load(given.data, given.rows)
-    errors = measure_errors(
-        data,
-        [float(share) for share in given.shares.split(",")],
-        [int(seed) for seed in given.seeds.split(",")],
-    )
+    shares = [float(share) for share in given.shares.split(",")]
+    seeds = [int(seed) for seed in given.seeds.split(",")]
+    errors = measure_errors(data, shares, seeds)
     rows = [
         [name, *(f"{np.mean(by_kind[kind]):.3f}" for kind in KINDS), f"{np.mean(list(by_kind.values())):.3f}"]
         for name, by_kind in errors.items()
     ]
     print(table(["ranking", *KINDS, "mean"], rows))
+    reviewed = measure_review(data, shares, seeds, given.reviewed)
+    print()
+    print(table(["reviewed", "accuracy"], [[name, f"{np.mean(a):.3f}"] for name, a in reviewed.items()]))
     curves: dict[str, list[list[float]]] = {}
     for seed, strategy in itertools.product(map(int, given.learning_seeds.split(",")), STRATEGIES):
         say(f"{strategy}, seed {seed}")
@@ -236,8 +309,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ],
         )
     )
+    if given.plot:
+        plot_learning(counts, curves, given.plot)
     if given.json:
-        given.json.write_text(json.dumps({"errors": errors, "labels": counts, "learning": curves}, indent=2))
+        given.json.write_text(
+            json.dumps(
+                {"errors": errors, "reviewed": reviewed, "labels": counts, "learning": curves}, indent=2
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from debugger.queries import analysis_row
-from debugger.reading import open_dataset
+from debugger.reading import chosen_version, open_dataset
+from debugger.store.names import find_dataset
 from embup_core.debugging.kinds import LESS_IS_WORSE
 from embup_core.debugging.slices import Partition
 from embup_core.debugging.versions import compare_versions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from debugger.reading import OpenDataset
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 ROWS_SHOWN: Final = 20
 SLICES_SHOWN: Final = 20
 FINDINGS_SHOWN: Final = 20
+_KEPT: Final = 16
+_NO_KEYS: Final = (np.empty(0, np.int64), np.empty(0, np.uint64))
 
 
 def compare(data: Path, name: str, before: int, after: int) -> dict[str, Any]:
@@ -42,17 +45,31 @@ def compare(data: Path, name: str, before: int, after: int) -> dict[str, Any]:
     ``before`` and ``after``: version, when, how many reviews it knew, and the accuracy of its classifier.
     ``scores`` by kind: means, rows that got worse and better, the worst changes and the slices that changed
     most, as `embup_core.debugging.versions.compare_versions` finds them. ``findings`` by kind: how many in
-    both, how many are new and gone, and the first of the new ones.
+    both, how many are new and gone, and the first of the new ones. It is shared with other callers.
 
     Raises
     ------
     InputError
         There is no such data set or version.
     """
+    folder = find_dataset(data, name)
+    for version in (before, after):
+        chosen_version(folder, version)
+    files = (folder.dataset, folder.analysis(before), folder.analysis(after))
+    return _compare(
+        data, name, before, after, tuple((s.st_ino, s.st_mtime_ns) for s in map(Path.stat, files))
+    )
+
+
+@lru_cache(maxsize=_KEPT)
+def _compare(
+    data: Path, name: str, before: int, after: int, _files: tuple[tuple[int, int], ...]
+) -> dict[str, Any]:
+    """Compare once; the files that it depends on never change."""
     with ExitStack() as stack:
         old, new = (stack.enter_context(open_dataset(data, name, version=one)) for one in (before, after))
-        partitions = _partitions(new)
-        kinds = [kind for kind in _kinds(new) if kind in _kinds(old)]
+        partitions, known = _partitions(new), set(_kinds(old))
+        kinds = [kind for kind in _kinds(new) if kind in known]
         return {
             "name": name,
             "before": _described(old),
@@ -80,15 +97,16 @@ def _described(opened: OpenDataset) -> dict[str, Any]:
 
 
 def _partitions(opened: OpenDataset) -> list[Partition]:
-    found = opened.connection.execute(
+    table: Any = opened.connection.sql(
         "SELECT label, usage, group_name FROM rows LEFT JOIN labels USING (row) ORDER BY row"
-    ).fetchall()
-    columns = zip(*found, strict=True)
-    return [
-        Partition.from_values(name, list(values))
-        for name, values in zip(("label", "usage", "group"), columns, strict=True)
-        if any(value is not None for value in values)
-    ]
+    ).to_arrow_table()
+    found = []
+    for name, column in zip(("label", "usage", "group"), table.columns, strict=True):
+        coded = column.combine_chunks().dictionary_encode()
+        if parts := coded.dictionary.to_pylist():
+            codes = coded.indices.fill_null(-1).to_numpy().astype(np.int64)
+            found.append(Partition(name, tuple(parts), codes))
+    return found
 
 
 def _values(opened: OpenDataset, kind: str) -> NDArray[np.float64]:
@@ -130,26 +148,35 @@ def _scores(old: OpenDataset, new: OpenDataset, kind: str, partitions: list[Part
 
 
 def _findings(old: OpenDataset, new: OpenDataset) -> dict[str, Any]:
-    keys: list[dict[str, list[str]]] = []
-    for opened in (old, new):
-        found = opened.query(
-            "SELECT kind, list(key) AS keys FROM findings GROUP BY kind ORDER BY min(finding)"
-        )
-        keys.append({one["kind"]: one["keys"] for one in found})
-    before, after = keys
+    before, after = (_keys(opened) for opened in (old, new))
     compared = {}
     for kind in {**after, **before}:
-        then, now = set(before.get(kind, [])), set(after.get(kind, []))
+        then, (numbers, now) = before.get(kind, _NO_KEYS)[1], after.get(kind, _NO_KEYS)
+        came = ~np.isin(now, then)
         fresh = new.query(
-            "SELECT finding, title, rows[:20] AS rows FROM findings WHERE kind = ? AND list_contains(?, key)"
-            " ORDER BY finding LIMIT ?",
-            [kind, list(now - then), FINDINGS_SHOWN],
+            "SELECT finding, title, rows[:20] AS rows FROM findings WHERE list_contains(?, finding)"
+            " ORDER BY finding",
+            [np.sort(numbers[came])[:FINDINGS_SHOWN].tolist()],
         )
         compared[kind] = {
             "before": len(then),
             "after": len(now),
-            "new": len(now - then),
-            "gone": len(then - now),
+            "new": int(came.sum()),
+            "gone": int((~np.isin(then, now)).sum()),
             "first_new": fresh,
         }
     return compared
+
+
+def _keys(opened: OpenDataset) -> dict[str, tuple[NDArray[np.int64], NDArray[np.uint64]]]:
+    """Numbers of the findings of each kind, and hashes of their keys: shape (m,) each."""
+    kinds = [
+        one["kind"] for one in opened.query("SELECT kind FROM findings GROUP BY kind ORDER BY min(finding)")
+    ]
+    found = {}
+    for kind in kinds:
+        columns = opened.connection.execute(
+            "SELECT finding, hash(key) AS key FROM findings WHERE kind = ?", [kind]
+        ).fetchnumpy()
+        found[kind] = (np.asarray(columns["finding"], np.int64), np.asarray(columns["key"], np.uint64))
+    return found

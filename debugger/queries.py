@@ -192,9 +192,13 @@ def suggest(opened: OpenDataset, *, count: int = 50) -> list[dict[str, Any]]:
         SELECT first.row, external_id, text, labels.label, told.label AS predicted, told.confidence,
             margin.value AS margin, why
         FROM first JOIN rows USING (row) LEFT JOIN labels USING (row)
-            LEFT JOIN (SELECT * FROM own_predictions QUALIFY row_number() OVER (PARTITION BY row) = 1) AS told
-                USING (row)
-            LEFT JOIN (SELECT row, value FROM scores WHERE kind = 'margin') AS margin USING (row)
+            LEFT JOIN (
+                SELECT * FROM own_predictions SEMI JOIN first USING (row)
+                QUALIFY row_number() OVER (PARTITION BY row ORDER BY source) = 1
+            ) AS told USING (row)
+            LEFT JOIN (
+                SELECT row, value FROM scores SEMI JOIN first USING (row) WHERE kind = 'margin'
+            ) AS margin USING (row)
         ORDER BY part, place
         """,
         {"asked": asked, "label_next": LABEL_NEXT, "count": min(max(count, 0), MOST)},

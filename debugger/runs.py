@@ -155,7 +155,8 @@ def load_rows(opened: OpenDataset) -> AnnotatedRows:
         ).to_arrow_table()
         # Without a sort, which would hold all texts at once: rows are read in the order they were stored in.
         texts = connection.sql("SELECT text FROM rows").to_arrow_table()["text"].to_pylist()
-    labels = found["label"].to_pylist()
+    first_labels = found["label"].to_pylist()
+    labels = list(first_labels)
     for row, decision in opened.decisions.items():
         labels[row] = label_after(labels[row], decision)
     usages = found["usage"].to_pylist()
@@ -174,4 +175,5 @@ def load_rows(opened: OpenDataset) -> AnnotatedRows:
             for kind in opened.described["vectors"]
         },
         left_out=left_out,
+        first_labels=first_labels if labels != first_labels or left_out.any() else None,
     )

@@ -6,10 +6,11 @@ import asyncio
 import gc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from debugger.kept_open import KeptOpen
 from embup_core.artifacts.remote import open_registry
 from embup_core.errors import ArtifactError
 from serving.decoders.hot_model import HotModel
@@ -45,8 +46,10 @@ class Services:
         For realtime requests of many rows.
     file_executor
         For checking files before a batch is accepted.
-    debug_executor
-        For reading data sets of the debugger, each in a DuckDB connection of its own.
+    debug_executor, debug_datasets
+        For reading data sets of the debugger: threads, and the data set that each of them has open.
+    debug_described
+        What a list says of data sets, by their state.
     realtime_rows
         Rows answered by realtime requests since the start.
     public
@@ -72,6 +75,8 @@ class Services:
         self.realtime_executor = _threads("realtime", 1)
         self.file_executor = _threads("files", 2)
         self.debug_executor = _threads("debug", 2)
+        self.debug_datasets = KeptOpen()
+        self.debug_described: dict[tuple[Any, ...], dict[str, Any]] = {}
         self.gate = PriorityGate(batch_share=settings.batch_share)
         self._model_executor = _threads("models", 1)
         # A store that does not answer keeps nothing from starting: what was copied before is served.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -31,39 +32,28 @@ def confusion(opened: OpenDataset) -> dict[str, Any]:
     counts = opened.query(
         f"""
         WITH {_TOLD}
-        SELECT label, predicted, count(*) AS rows, avg(confidence) AS confidence FROM told
-        WHERE label <> predicted GROUP BY ALL ORDER BY rows DESC, label, predicted LIMIT {MOST_PAIRS}
+        SELECT label, predicted, count(*) AS rows, avg(confidence) AS confidence FROM told GROUP BY ALL
+        ORDER BY rows DESC, label, predicted
         """  # noqa: S608 - our own text
     )
-    classes = [
-        one["label"]
-        for one in opened.query(
-            f"""
-            WITH {_TOLD}
-            SELECT label, count(*) AS n FROM (
-                FROM (SELECT label FROM told WHERE label <> predicted) UNION ALL
-                FROM (SELECT predicted FROM told WHERE label <> predicted)
-            ) GROUP BY label ORDER BY n DESC, label LIMIT {MOST_CLASSES}
-            """  # noqa: S608
-        )
-    ]
-    cells = opened.query(
-        f"""
-        WITH {_TOLD}
-        SELECT label, predicted, count(*) AS rows FROM told
-        WHERE list_contains($classes, label) AND list_contains($classes, predicted) GROUP BY ALL
-        """,  # noqa: S608
-        {"classes": classes},
-    )
-    (whole,) = opened.query(
-        f"WITH {_TOLD} SELECT count(*) AS rows, count(*) FILTER (label = predicted) AS n_right FROM told"  # noqa: S608
-    )
+    wrong = [one for one in counts if one["label"] != one["predicted"]]
+    confusions: Counter[str] = Counter()
+    for one in wrong:
+        for name in (one["label"], one["predicted"]):
+            confusions[name] += one["rows"]
+    classes = sorted(sorted(confusions), key=lambda name: -confusions[name])[:MOST_CLASSES]
+    cells = {(one["label"], one["predicted"]): one["rows"] for one in counts}
     return {
-        "pairs": counts,
+        "pairs": wrong[:MOST_PAIRS],
         "classes": sorted(classes),
-        "cells": {(one["label"], one["predicted"]): one["rows"] for one in cells},
-        "right": whole["n_right"],
-        "rows": whole["rows"],
+        "cells": {
+            (label, predicted): cells[label, predicted]
+            for label in classes
+            for predicted in classes
+            if (label, predicted) in cells
+        },
+        "right": sum(one["rows"] for one in counts if one["label"] == one["predicted"]),
+        "rows": sum(one["rows"] for one in counts),
     }
 
 

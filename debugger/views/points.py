@@ -83,21 +83,19 @@ def map_points(opened: OpenDataset, colour: str) -> MapPoints:
     found = opened.connection.execute(
         """
         WITH one AS (SELECT row, value FROM scores WHERE kind = ?)
-        SELECT x, y, coalesce(65534 * percent_rank() OVER (PARTITION BY value IS NULL ORDER BY value)
-            * (value IS NOT NULL)::INT + (value IS NULL)::INT * 65535, 65535)::USMALLINT AS colour
-        FROM positions LEFT JOIN one USING (row) ORDER BY row
+        SELECT x, y, coalesce(value, 'nan'::DOUBLE) AS value FROM positions LEFT JOIN one USING (row)
+        ORDER BY row
         """,
         [colour],
     ).fetchnumpy()
+    values = np.asarray(found["value"], np.float64)
+    known_values = np.sort(values[np.isfinite(values)])
+    ranks = np.searchsorted(known_values, values) / max(1, len(known_values) - 1)
+    colours = np.where(np.isfinite(values), 65534 * ranks, MISSING).round().astype(np.uint16)
     shares = [0.0, 0.25, 0.5, 0.75, 1.0]
-    (quantiles,) = opened.query(
-        "SELECT quantile_cont(value, ?) AS list FROM scores WHERE kind = ?", [shares, colour]
-    )
-    legend = [
-        {"name": f"{share:g}", "value": value}
-        for share, value in zip(shares, quantiles["list"] or [], strict=False)
-    ]
-    return MapPoints(_places(found), np.asarray(found["colour"], np.uint16), legend)
+    quantiles = np.quantile(known_values, shares).tolist() if len(known_values) else []
+    legend = [{"name": f"{share:g}", "value": value} for share, value in zip(shares, quantiles, strict=False)]
+    return MapPoints(_places(found), colours, legend)
 
 
 def _by_category(opened: OpenDataset, categories: str) -> MapPoints:
@@ -206,53 +204,54 @@ def select_on_map(opened: OpenDataset, polygon: NDArray[np.float64]) -> dict[str
     rows with a label and ``share_of_all``, the most frequent first, at most 10; ``findings`` by kind: how
     many of the rows are in one; ``first``: at most 1,000 row numbers, by their ranking score.
     """
+    import pyarrow as pa
+
     found = opened.connection.execute("SELECT row, x, y FROM positions ORDER BY row").fetchnumpy()
     rows = np.asarray(found["row"], np.int64)[points_inside(_places(found), polygon)]
-    return {
-        "rows": len(rows),
-        "all_rows": len(found["row"]),
-        "labels": _labels(opened, rows),
-        "findings": _findings(opened, rows),
-        "first": _ranked(opened, rows),
-    }
+    opened.connection.register("inside", pa.table({"row": rows}))
+    try:
+        return {
+            "rows": len(rows),
+            "all_rows": len(found["row"]),
+            "labels": _labels(opened),
+            "findings": _findings(opened),
+            "first": _ranked(opened),
+        }
+    finally:
+        opened.connection.unregister("inside")
 
 
-def _labels(opened: OpenDataset, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
+def _labels(opened: OpenDataset) -> list[dict[str, Any]]:
     return opened.query(
         """
-        WITH inside AS (SELECT unnest($rows::BIGINT[]) AS row),
-        counted AS (SELECT label, count(*) AS n FROM inside JOIN labels USING (row) GROUP BY label),
+        WITH counted AS (SELECT label, count(*) AS n FROM inside JOIN labels USING (row) GROUP BY label),
         everywhere AS (SELECT label, count(*) AS n FROM positions JOIN labels USING (row) GROUP BY label)
         SELECT label, counted.n AS rows, counted.n / (SELECT sum(n) FROM counted) AS share,
             everywhere.n / (SELECT sum(n) FROM everywhere) AS share_of_all
         FROM counted JOIN everywhere USING (label) ORDER BY rows DESC, label LIMIT 10
-        """,
-        {"rows": rows},
+        """
     )
 
 
-def _findings(opened: OpenDataset, rows: NDArray[np.int64]) -> dict[str, int]:
+def _findings(opened: OpenDataset) -> dict[str, int]:
     found = opened.query(
         """
-        WITH inside AS (SELECT unnest($rows::BIGINT[]) AS row)
         SELECT kind, count(DISTINCT row) AS rows
         FROM (SELECT kind, unnest(rows) AS row FROM findings) SEMI JOIN inside USING (row)
         GROUP BY kind ORDER BY rows DESC, kind
-        """,
-        {"rows": rows},
+        """
     )
     return {one["kind"]: one["rows"] for one in found}
 
 
-def _ranked(opened: OpenDataset, rows: NDArray[np.int64]) -> list[int]:
+def _ranked(opened: OpenDataset) -> list[int]:
     kind = ranking_score(opened)
     found: Sequence[dict[str, Any]] = opened.query(
         f"""
-        WITH inside AS (SELECT unnest($rows::BIGINT[]) AS row),
-        ranked AS (SELECT row, value FROM scores WHERE kind = $kind)
+        WITH ranked AS (SELECT row, value FROM scores WHERE kind = $kind)
         SELECT row FROM inside LEFT JOIN ranked USING (row) ORDER BY value DESC NULLS LAST, row
         LIMIT {MOST_LINES}
         """,  # noqa: S608 - our own number
-        {"rows": rows, "kind": kind or ""},
+        {"kind": kind or ""},
     )
     return [one["row"] for one in found]

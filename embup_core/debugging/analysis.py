@@ -36,6 +36,8 @@ class AnnotatedRows:
     left_out
         Rows that take no part, such as dropped ones: bool, shape (n,). They keep their numbers, and nothing
         is found about them. None leaves out none.
+    first_labels
+        Labels as they were before a review changed `labels` and `left_out`; None where none did.
     """
 
     labels: Sequence[str | None]
@@ -44,6 +46,7 @@ class AnnotatedRows:
     given_scores: NDArray[np.float64] | None = None
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     left_out: NDArray[np.bool_] | None = None
+    first_labels: Sequence[str | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,7 +19,8 @@ from embup_core.debugging.findings import (
 )
 from embup_core.debugging.labels.findings import empty_texts
 from embup_core.debugging.labels.judgement import judge_labels
-from embup_core.debugging.left_out import blank_predictions, blank_rows
+from embup_core.debugging.labels.review_effect import review_effect
+from embup_core.debugging.left_out import blank_predictions, blank_rows, blank_values
 from embup_core.debugging.placement import place_rows
 from embup_core.debugging.slices import Partition, cluster_rows, compare_slices
 from embup_core.errors import InvalidArgumentError
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from embup_core.debugging.analysis import AnnotatedRows, Neighbours, Prediction
     from embup_core.debugging.labels.judgement import Part
+    from embup_core.debugging.labels.review_effect import ReviewEffect
     from embup_core.progress import Progress
 
     Vectors = NDArray[np.float32]
@@ -70,6 +73,7 @@ def analyse_annotated(
         scikit-learn or SciPy is not installed.
     """
     n_rows = _require_one_length(rows, predictions)
+    whole = rows
     left_out = np.zeros(n_rows, dtype=bool) if rows.left_out is None else rows.left_out
     if left_out.any():
         rows, predictions = blank_rows(rows, left_out), blank_predictions(predictions, left_out)
@@ -96,6 +100,8 @@ def analyse_annotated(
     summary: dict[str, Any] = {"kind": "annotated", "rows": n_rows, "features": _rows_with(features)}
     if left_out.any():
         summary["left_out"] = int(left_out.sum())
+    if effect := _effect_of_review(whole, part.kind, left_out, seed):
+        summary["review_effect"] = asdict(effect)
     return finish(part, names, features, summary, seed=seed, progress=progress)
 
 
@@ -167,6 +173,22 @@ def finish(
     )
 
 
+def _effect_of_review(
+    rows: AnnotatedRows, kind: str | None, left_out: NDArray[np.bool_], seed: int
+) -> ReviewEffect | None:
+    """What a review did to a classifier of these features, with rows that it left out still in them."""
+    if rows.first_labels is None or kind is None:
+        return None
+    vectors = text_features(rows.texts, seed=seed) if kind == TEXT and rows.texts else rows.features.get(kind)
+    if vectors is None:
+        return None
+    copies = duplicate_sets(len(rows.labels), texts=rows.texts).copies
+    reviewed = blank_values([label or None for label in rows.labels], left_out, None)
+    return review_effect(
+        np.asarray(vectors, np.float32), rows.first_labels, reviewed, copies, usages=rows.usages, seed=seed
+    )
+
+
 def _isolation(neighbours: Neighbours) -> NDArray[np.float64]:
     """1 minus the mean cosine with the nearest rows; NaN for rows without any."""
     cosines = neighbours.cosines.astype(np.float64)
@@ -190,6 +212,7 @@ def _require_one_length(rows: AnnotatedRows, predictions: Sequence[Prediction]) 
         "usages": rows.usages,
         "given_scores": rows.given_scores,
         "left_out": rows.left_out,
+        "first_labels": rows.first_labels,
         **{f"features {kind}": vectors for kind, vectors in rows.features.items()},
         **{f"predictions of {one.source}": one.probabilities for one in predictions},
     }

@@ -118,13 +118,16 @@ def compare_versions(before: Floats, after: Floats, partitions: Sequence[Partiti
         )
     changes = np.asarray(after - before, dtype=np.float64)
     known = np.isfinite(changes)
-    wanted = [
-        (partition.name, partition.parts[part], np.flatnonzero((partition.codes == part) & known))
-        for partition in partitions
-        for part in partition.large_parts(known)
-    ]
-    if known.sum() >= FEWEST_ROWS:
-        wanted.insert(0, (ALL_ROWS, ALL_ROWS, np.flatnonzero(known)))
+    order = np.argsort(-np.where(known, changes, -np.inf), kind="stable")[: int(known.sum())]
+    wanted = []
+    for partition in partitions:
+        codes = partition.codes[order]
+        wanted += [
+            (partition.name, partition.parts[part], order[codes == part])
+            for part in partition.large_parts(known)
+        ]
+    if len(order) >= FEWEST_ROWS:
+        wanted.insert(0, (ALL_ROWS, ALL_ROWS, order))
     relative = np.divide(
         changes, np.abs(before), out=np.full(len(changes), np.nan), where=known & (before != 0)
     )
@@ -141,22 +144,22 @@ def compare_versions(before: Floats, after: Floats, partitions: Sequence[Partiti
             wanted, beyond, probabilities, corrected, strict=True
         )
     ]
-    order = np.argsort(-np.where(known, changes, -np.inf), kind="stable")[:MOST_ROWS]
+    worst = order[:MOST_ROWS]
     return VersionComparison(
         changes,
         shift,
-        order[(known & (changes > 0))[order]],
+        worst[changes[worst] > 0],
         tuple(sorted(slices, key=lambda one: (one.partition != ALL_ROWS, one.p))),
     )
 
 
 def _sign_tests(changes: Sequence[Floats]) -> Floats:
     """Probability of at least so many rows above 0 if either sign were equally likely, a slice each."""
-    from scipy.stats import binom
+    from scipy.special import bdtrc  # scipy.stats takes seconds to import
 
     worse = np.array([(one > 0).sum() for one in changes])
     changed = np.array([(one != 0).sum() for one in changes])
-    return np.asarray(binom.sf(worse - 1, changed, 0.5), dtype=np.float64)
+    return np.asarray(bdtrc(worse - 1, changed, 0.5), dtype=np.float64)
 
 
 def _slice_change(
@@ -169,14 +172,14 @@ def _slice_change(
     p: float,
     q: float,
 ) -> SliceChange:
-    """One slice; `beyond` is the change of its rows beyond the shift of all rows."""
+    """One slice; `rows` by their change, and `beyond` their change beyond the shift of all rows."""
     changes = after[rows] - before[rows]
     mean, old = float(changes.mean()), float(before[rows].mean())
     half = NORMAL_95 * float(changes.std(ddof=1)) / len(rows) ** 0.5
     return SliceChange(
         partition=partition,
         name=name,
-        rows=rows[np.argsort(-changes, kind="stable")],
+        rows=rows,
         before=old,
         after=float(after[rows].mean()),
         change=mean,

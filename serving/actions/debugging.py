@@ -1,4 +1,4 @@
-"""Data sets of the debugger: read in threads, each time in a connection of its own; reviewed; exported."""
+"""Data sets of the debugger: read in threads, each with a connection of its own; reviewed; exported."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import structlog
 
 from debugger.exports import EXPORT_KINDS, export
 from debugger.formats.opening import FORMATS
+from debugger.kept_open import dataset_state
 from debugger.queries import finding_counts
-from debugger.reading import BrokenDatasetError, open_dataset
+from debugger.reading import BrokenDatasetError, chosen_version, open_dataset
 from debugger.reviews import Review, add_reviews
 from debugger.store.names import SOURCE, SOURCE_STEM, find_dataset, list_datasets
 from embup_core.errors import InputError
@@ -71,7 +72,7 @@ async def read_dataset(
         data = services.settings.data
         require_dataset(data, name)
         try:
-            with open_dataset(data, name, version=version) as opened:
+            with services.debug_datasets.open(data, name, version=version) as opened:
                 if analysed and opened.version is None:
                     raise ProblemError(
                         "not-analysed",
@@ -123,10 +124,17 @@ async def known_datasets(services: Services) -> list[dict[str, Any]]:
 
     def read() -> list[dict[str, Any]]:
         data, found = services.settings.data, []
+        before, services.debug_described = services.debug_described, {}
         for name in list_datasets(data):
             try:
-                with open_dataset(data, name) as opened:
-                    found.append(describe_dataset(opened))
+                folder = find_dataset(data, name)
+                state = dataset_state(folder, chosen_version(folder, None))
+                described = before.get(state)
+                if described is None:
+                    with open_dataset(data, name) as opened:
+                        described = describe_dataset(opened)
+                services.debug_described[state] = described
+                found.append(described)
             except BrokenDatasetError as error:
                 found.append(broken_dataset(name, str(_broken(services, name, error).detail)))
         return found
@@ -175,7 +183,7 @@ async def store_reviews(
     def store() -> list[Review]:
         data = services.settings.data
         require_dataset(data, name)
-        with open_dataset(data, name) as opened:
+        with services.debug_datasets.open(data, name) as opened:
             rows = opened.count("rows")
         try:
             return add_reviews(opened.folder, reviews, rows=rows, unchanged_since=unchanged_since)

@@ -24,16 +24,20 @@ def test_planted_errors_are_ranked_and_labels_asked_for(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "benchmarks.label_errors", "--data", str(tmp_path), "--seeds", "0",
         "--shares", "0.1", "--start", "20", "--step", "10", "--rounds", "2",
-        "--learning-seeds", "0,1", "--json", str(written),
+        "--learning-seeds", "0,1", "--reviewed", "30", "--json", str(written),
+        "--plot", str(tmp_path / "plot.png"),
     ]  # fmt: skip
     ran = subprocess.run(
         command, cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=100, check=False
     )
     assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     figures = json.loads(written.read_text())
     assert figures["labels"] == [20, 30, 40]
     for by_kind in figures["errors"].values():
         assert all(0.2 < value <= 1 for values in by_kind.values() for value in values)
+    nothing, *_, everything = figures["reviewed"].values()
+    assert sum(everything) > sum(nothing)
     assert {len(runs) for runs in figures["learning"].values()} == {2}
     names = [line.split("|")[1].strip() for line in ran.stdout.splitlines() if line.startswith("|")]
     assert {"self-confidence", "label_error", "random", "suggested"} <= set(names)

@@ -10,12 +10,15 @@ import pytest
 
 from debugger.reading import open_dataset
 from debugger.reviews import Action, Review, add_reviews, decisions, label_after, read_reviews
+from debugger.runs import run
 from debugger.store import log
 from debugger.store.names import find_dataset
 from embup_core.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.debugger.chatbot import Chat
 
 
 def review(row: int, action: Action, **values: Any) -> Review:
@@ -175,3 +178,17 @@ def test_of_entries_that_were_added_together_all_are_stored_or_none(tmp_path: Pa
     *_, added = log.entries(path)
     assert added == {"seq": before + 1, "c": 1}
     assert path.read_bytes().startswith(whole[:known])
+
+
+def test_what_decisions_are_worth_is_told_by_the_next_run(chat: Chat, imported: Path) -> None:
+    """All wrong labels are mended, and some rows dropped: a classifier is right more often."""
+    folder = find_dataset(imported, "chat")
+    mended, dropped = chat.wrong[2:], chat.wrong[:2]
+    decided = [Review(row=row, action="relabel", label=chat.truth[row], reviewer="a") for row in mended]
+    decided += [Review(row=row, action="drop", reviewer="a") for row in dropped]
+    add_reviews(folder, decided, rows=400)
+    effect = run(imported, "chat").summary["review_effect"]
+    assert effect["judged_on"] == "test rows"
+    assert effect["after"]["rows"] == effect["before"]["rows"] > 30
+    assert effect["after"]["accuracy"] >= effect["before"]["accuracy"]
+    assert effect["after"]["accuracy"] > 0.8

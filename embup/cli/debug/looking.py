@@ -1,6 +1,7 @@
 """`embup debug run`, `findings`, `show`, `review`, `suggest`, `compare`: find, look, decide."""
 
 import getpass
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -75,6 +76,7 @@ def run(
                 "wrong labels",
                 f"about {found:,}" if (found := classifier.get("estimated_label_errors")) else found,
             ),
+            ("decisions", _worth_of(report.summary.get("review_effect"))),
         ]
     )
     print()
@@ -84,6 +86,15 @@ def run(
         command(data, "findings", name, *(["--kind", first] if first else [])),
         *([command(data, "compare", name, report.version - 1, report.version)] if report.version > 1 else []),
     )
+
+
+def _worth_of(effect: Mapping[str, Any] | None) -> str | None:
+    """What decisions did to the classifier, in words."""
+    if not effect or not effect["after"]["rows"]:
+        return None
+    before, after = (percent(effect[when]["accuracy"]) for when in ("before", "after"))
+    judged = f"{effect['after']['rows']:,} {effect['judged_on']}"
+    return f"{before} right without them, {after} with them, on {judged}"
 
 
 @extra_required("debug")

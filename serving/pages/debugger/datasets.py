@@ -12,8 +12,15 @@ from litestar.params import FromPath, QueryParameter
 from debugger.comparison import compare
 from debugger.queries import analysis_row
 from embup_core.debugging.kinds import FINDING_KINDS, SCORE_KINDS
+from embup_core.debugging.versions import ALL_ROWS
 from serving.access.sessions import Viewer
-from serving.actions.debugging import describe_dataset, in_thread, known_datasets, read_dataset
+from serving.actions.debugging import (
+    describe_dataset,
+    in_thread,
+    known_datasets,
+    not_found,
+    read_dataset,
+)
 from serving.pages.debugger.frame import PATH, dataset_page, frame_of
 from serving.pages.layout import page
 from serving.services import Services
@@ -79,11 +86,18 @@ class DatasetPages(Controller):
         second = after or versions[-1]
         first = before or max((one for one in versions if one < second), default=second)
         for version in (first, second):
-            await read_dataset(services, name, lambda _: None, version=version)
+            if version not in versions:
+                raise not_found(f"There is no analysis {version} of {name}.")
         compared = await in_thread(services, partial(compare, services.settings.data, name, first, second))
         return dataset_page(
             "compare.html", request, viewer, frame, tab="", title="Two analyses",
             compared=compared, versions=versions, first=first, second=second, meanings=SCORE_KINDS,
+            worse=[
+                one | {"kind": kind}
+                for kind, scores in compared["scores"].items()
+                for one in scores["slices"]
+                if one["worse"] and one["partition"] != ALL_ROWS
+            ],
         )  # fmt: skip
 
 
@@ -97,14 +111,22 @@ def kinds_to_look_at(opened: OpenDataset) -> list[dict[str, Any]]:
     """
     found = opened.query(
         """
-        SELECT kind, min(severity) AS severity, count(*) AS findings, min(finding) AS first,
-            sum(len(rows))::BIGINT AS rows, arg_min(title, finding) AS title,
-            arg_min(suggestion, finding) AS suggestion,
-            count(*) FILTER (
-                len(rows) = 0 OR coalesce(len(list_intersect(rows, done.list)), 0) < len(rows)
-            ) AS open
-        FROM findings, (SELECT coalesce(list(row), []) AS list FROM decisions) AS done
-        GROUP BY kind ORDER BY first
+        WITH by_kind AS (
+            SELECT kind, count(*) AS findings, min(finding) AS first, sum(len(rows))::BIGINT AS rows
+            FROM findings GROUP BY kind
+        ),
+        -- Findings without a decided row are many, and those with one few: only these are looked into.
+        decided AS (
+            SELECT finding, any_value(kind) AS kind
+            FROM (SELECT finding, kind, len(rows) AS row_count, unnest(rows) AS row FROM findings)
+                SEMI JOIN decisions USING (row)
+            GROUP BY finding HAVING count(*) = any_value(row_count)
+        ),
+        done AS (SELECT kind, count(*) AS n FROM decided GROUP BY kind)
+        SELECT by_kind.kind, severity, by_kind.findings, first, by_kind.rows, title, suggestion,
+            by_kind.findings - coalesce(n, 0) AS open
+        FROM by_kind JOIN findings ON finding = first LEFT JOIN done ON done.kind = by_kind.kind
+        ORDER BY first
         """
     )
     return [one | {"meaning": FINDING_KINDS.get(one["kind"], "")} for one in found]

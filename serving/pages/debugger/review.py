@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Redirect
 
+from debugger.queries import analysis_row
 from debugger.reviews import ACTIONS, Review
 from debugger.store.names import SOURCE
 from serving.access.sessions import Sessions, Viewer
@@ -76,6 +77,9 @@ class ReviewPages(Controller):
                 "following": shown[-1].seq if len(wanted) > PAGE_ROWS else None,
                 "counts": {action: actions.count(action) for action in ACTIONS if action in actions},
                 "annotated": opened.described["kind"] != SOURCE,
+                "effect": None
+                if opened.version is None
+                else analysis_row(opened)["summary"].get("review_effect"),
             }
 
         found = await read_dataset(services, name, read)

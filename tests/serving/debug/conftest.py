@@ -58,7 +58,7 @@ def analysed_chat(tmp_path_factory: pytest.TempPathFactory) -> tuple[Chat, Path]
 def looked_at(service_class: Any, registry: Registry, analysed_chat: tuple[Chat, Path]) -> Iterator[Debugged]:
     """A service whose data set no test changes."""
     chat, data = analysed_chat
-    yield from _serve(service_class, registry, chat, data)
+    yield from serve(service_class, registry, chat, data)
 
 
 @pytest.fixture
@@ -68,11 +68,14 @@ def debugged(
     """A service of its own over a copy of the data set."""
     chat, data = analysed_chat
     shutil.copytree(data / "debug", tmp_path / "data" / "debug")
-    yield from _serve(service_class, registry, chat, tmp_path / "data")
+    yield from serve(service_class, registry, chat, tmp_path / "data")
 
 
-def _serve(service_class: Any, registry: Registry, chat: Chat, data: Path) -> Iterator[Debugged]:
+def serve(service_class: Any, registry: Registry, chat: Chat, data: Path) -> Iterator[Debugged]:
     service = service_class(registry.root, data)
-    yield Debugged(service, chat, data)
-    assert service.end() == 0, service.log.read_text()
+    try:
+        yield Debugged(service, chat, data)
+    finally:
+        code = service.end()
+    assert code == 0, service.log.read_text()
     assert "Traceback" not in service.log.read_text()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from debugger.reviews import read_reviews
+from debugger.runs import run
 from debugger.store.names import find_dataset
 from serving.access.keys import new_key
 from serving.pages.layout import POLICY
+from tests.debugger.conftest import quick_analysis
 from tests.serving.debug.conftest import HOSTILE_LABEL, NAME, Debugged
 
 if TYPE_CHECKING:
     import httpx
+
+    from embup_core.debugging.analysis import Analysis, AnnotatedRows
 
 HTML = {"Accept": "text/html"}
 BASE = f"/console/debug/{NAME}"
@@ -151,3 +156,18 @@ def test_who_may_only_look_sees_no_forms(debugged: Debugged) -> None:
     shown = debugged.service.http.get(f"{BASE}/findings", headers=HTML | {"Authorization": f"Bearer {key}"})
     assert shown.status_code == 200
     assert 'class="review"' not in shown.text
+
+
+def test_what_decisions_are_worth_stands_beside_them(debugged: Debugged) -> None:
+    shares = {"before": {"rows": 60, "accuracy": 0.5}, "after": {"rows": 60, "accuracy": 0.75}}
+
+    def analyse(rows: AnnotatedRows, **options: Any) -> Analysis:
+        found = quick_analysis(rows, **options)
+        effect = {"judged_on": "test rows", **shares}
+        return replace(found, summary={**found.summary, "review_effect": effect})
+
+    assert "worth" not in get(debugged, f"{BASE}/reviews").text
+    run(debugged.data, NAME, analyse=analyse)
+    told = get(debugged, f"{BASE}/reviews").text
+    assert "50.0 % of 60 test rows" in told
+    assert "75.0 %" in told
