@@ -62,8 +62,10 @@ def answer(
     """
     stages.decoding = perf_counter()
     z64 = np.array(rows, dtype=np.float64)
-    if not np.abs(z64).max() <= FLOAT32_MAX:
-        i, j = np.argwhere(~(np.abs(z64) <= FLOAT32_MAX))[0]
+    lengths = np.sqrt(np.einsum("ij,ij->i", z64, z64))
+    # No number of a row is longer than the row.
+    if not lengths.max() <= FLOAT32_MAX and len(beyond := np.argwhere(~(np.abs(z64) <= FLOAT32_MAX))):
+        i, j = beyond[0]
         where = f"embedding[{j}]" if single else f"embeddings[{i}][{j}]"
         raise InputError(
             f"{where}: expected a number within float32, found {z64[i, j]:g}.",
@@ -74,8 +76,7 @@ def answer(
     stages.decoded = perf_counter()
     stages.z, stages.confidence = z, confidence
     stages.model_version, stages.low_confidence = upsampler.version, upsampler.low_confidence or 0.0
-    shares = [round(float(share), 6) for share in confidence]
-    lengths = np.sqrt(np.einsum("ij,ij->i", z64, z64))
+    shares = [round(share, 6) for share in confidence.tolist()]
     normalised = int(np.count_nonzero(np.abs(lengths - 1) > UNIT_TOLERANCE))
     said = {"Embup-Normalised": str(normalised)} if normalised else {}
     if raw:

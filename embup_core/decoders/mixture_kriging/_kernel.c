@@ -39,7 +39,7 @@ enum { PART = 32 };
 typedef struct {
     const void *table[MIXTURE_TABLES];
     int32_t components, chosen;
-    float temperature, coarse_error, form_sum, linear_unit; /* see `prepare` */
+    float temperature, form_sum, linear_unit; /* see `prepare` */
 } Mixture;
 
 typedef struct {
@@ -82,8 +82,11 @@ INLINE void keep(float *values, int32_t *places, int n, float value, int32_t pla
     values[at] = value, places[at] = place;
 }
 
-/* Products z_i z_j and, below them, z in the mixture's units; all of them rounded, and how far off sums then are. */
-INLINE float prepare(const Mixture *mixture, const float *point, int r, float *products, int16_t *rounded, float *unit) {
+/* Products z_i z_j and, below them, z in the mixture's units; all of them rounded. A rounded sum is off
+ * by at most what is returned times the unit of its form, and the doubt besides. */
+INLINE float prepare(
+    const Mixture *mixture, const float *point, int r, float *products, int16_t *rounded, float *unit, float *doubt
+) {
     const int pairs = r * (r + 1) / 2, width = pairs + r;
     const int limit = INT32_MAX / 128 / width; /* so that no sum leaves 32 bits */
     float *z = products + pairs, *product = products, largest = FLT_MIN, sum = 0;
@@ -102,7 +105,8 @@ INLINE float prepare(const Mixture *mixture, const float *point, int r, float *p
         rounded[i] = (int16_t)(value + (value < 0 ? -0.5f : 0.5f));
     }
     for (int i = width; i < PADDED(width); i++) rounded[i] = 0;
-    return mixture->coarse_error * sum + *unit / 2 * mixture->form_sum + 1e-3f;
+    *doubt = *unit / 2 * mixture->form_sum + 1e-3f;
+    return sum / 2;
 }
 
 /* log p(k, z) of some rows but for what all components share, from forms of one byte a number. */
@@ -136,21 +140,24 @@ INLINE void rate_components(
 
 /* E[c | z] in its leading dimensions; only the forms of components that may be among the best are read in full. */
 INLINE void condition(
-    const Mixture *mixture, int r, int d, const float *products, const float *coarse, float error, float *mean
+    const Mixture *mixture, int r, int d, const float *products, const float *coarse, float units, float doubt,
+    float *mean
 ) {
     const float *forms = mixture->table[FORMS], *constant = mixture->table[FORM_CONSTANT];
-    const float *gains = mixture->table[GAINS];
+    const float *gains = mixture->table[GAINS], *scale = mixture->table[COARSE_SCALE];
     const int width = r * (r + 1) / 2 + r, m = mixture->chosen;
     const float *z = products + width - r;
     float best[MOST_DIMS], factors[MOST_DIMS], shared[MOST_DIMS + 1], sum = 0;
     int32_t places[MOST_DIMS];
     for (int i = 0; i < m; i++) best[i] = -FLT_MAX, places[i] = 0;
-    for (int k = 0; k < mixture->components; k++)
-        if (coarse[k] > best[m - 1]) keep(best, places, m, coarse[k], k);
-    const float least = best[m - 1] - 2 * error;
+    for (int k = 0; k < mixture->components; k++) { /* the best at worst */
+        const float value = coarse[k] - scale[k] * units;
+        if (value > best[m - 1]) keep(best, places, m, value, k);
+    }
+    const float least = best[m - 1] - 2 * doubt;
     for (int i = 0; i < m; i++) best[i] = -FLT_MAX, places[i] = 0;
     for (int k = 0; k < mixture->components; k++) {
-        if (coarse[k] < least) continue;
+        if (coarse[k] + scale[k] * units < least) continue;
         const float value = constant[k] + dot(forms + (size_t)k * width, products, width);
         if (value > best[m - 1]) keep(best, places, m, value, k);
     }
@@ -237,13 +244,14 @@ static void decode_block(
     const float *number = decoder->number;
     const int r = size[INPUT], d = size[TREND], mean_dims = size[MEAN], phases = size[PHASES];
     const int width = r * (r + 1) / 2 + r;
-    float *mean = memory->mean, *trend = memory->trend, *spare = memory->spare, weights[MOST_DIMS], errors[BLOCK], units[BLOCK];
+    float *mean = memory->mean, *trend = memory->trend, *spare = memory->spare, weights[MOST_DIMS], errors[BLOCK], doubts[BLOCK], units[BLOCK];
     float within[MOST_DIMS], features[MOST_DIMS];
     int32_t places[MOST_DIMS];
     for (int at = 0; at < count; at++) {
         clamp(decoder, points + at * r, within);
         errors[at] = prepare(
-            &decoder->fine, within, r, memory->products + at * width, memory->rounded + at * PADDED(width), units + at
+            &decoder->fine, within, r, memory->products + at * width, memory->rounded + at * PADDED(width), units + at,
+            doubts + at
         );
     }
     rate_components(&decoder->fine, r, count, memory->rounded, units, memory->coarse);
@@ -252,7 +260,7 @@ static void decode_block(
         float *row = rows + (size_t)at * size[OUTPUT];
         condition(
             &decoder->fine, r, d, memory->products + at * width,
-            memory->coarse + (size_t)at * decoder->fine.components, errors[at], trend
+            memory->coarse + (size_t)at * decoder->fine.components, errors[at], doubts[at], trend
         );
         clamp(decoder, point, within);
         memcpy(trend + d, decoder->table[INTERCEPT], (mean_dims - d) * sizeof(float));
@@ -276,9 +284,9 @@ static void decode_block(
         const float score = 1 / (1 + expf(-odds)), share = score * number[BROAD_SHARE];
         if (share >= number[LEAST_SHARE]) { /* trend becomes the broad regression */
             float *products = memory->products + at * width; /* this row needs them no more */
-            const float error = prepare(&decoder->broad, within, r, products, memory->rounded, units);
+            const float error = prepare(&decoder->broad, within, r, products, memory->rounded, units, doubts);
             rate_components(&decoder->broad, r, 1, memory->rounded, units, spare);
-            condition(&decoder->broad, r, d, products, spare, error, trend);
+            condition(&decoder->broad, r, d, products, spare, error, *doubts, trend);
             for (int i = 0; i < mean_dims; i++) mean[i] += share * (trend[i] - mean[i]);
         }
         for (int i = 0; i < mean_dims; i++) row[i] = mean[i] * number[MEAN_SCALE];
@@ -322,8 +330,8 @@ static int hold_mixture(Buffers *buffers, PyObject *given, const int32_t *size, 
     PyObject *tables;
     int components, chosen;
     if (!PyArg_ParseTuple(
-            given, "O!iiffff", &PyTuple_Type, &tables, &components, &chosen, &mixture->temperature,
-            &mixture->coarse_error, &mixture->form_sum, &mixture->linear_unit
+            given, "O!iifff", &PyTuple_Type, &tables, &components, &chosen, &mixture->temperature,
+            &mixture->form_sum, &mixture->linear_unit
         ))
         return 0;
     if (components < 1 || chosen < 1 || chosen > components || chosen > MOST_DIMS) {

@@ -146,7 +146,7 @@ class Mixture:
             start = block.stop
         self._gains[:, r] = means - np.einsum("ki,kid->kd", centres.astype(np.float32), self._gains[:, :r])
 
-    def tables(self) -> tuple[tuple[NDArray[Any], ...], int, int, float, float, float, float]:
+    def tables(self) -> tuple[tuple[NDArray[Any], ...], int, int, float, float, float]:
         """What `_kernel.c` needs, in its order.
 
         The forms are there a second time, less what all components share and in one byte a number: they tell
@@ -162,16 +162,13 @@ class Mixture:
         unit = np.maximum(np.abs(forms).max(axis=1) / 127, smallest)  # (K,)
         coarse = np.zeros((components, -(-width // _PADDED) * _PADDED), np.int8)
         coarse[:, :width] = np.rint(forms / unit[:, None])
-        # Coarse logarithms are off by at most the sum of what is multiplied times the first, and half a unit
-        # of it, rounded, times the second.
-        error = float(unit.max()) / 2
-        form_sum = float(np.abs(forms).sum(axis=1).max()) + width * error
+        # Half a unit of what is multiplied, rounded, puts a coarse logarithm off by at most so many times it.
+        form_sum = float((np.abs(forms).sum(axis=1) + width * unit / 2).max())
         return (
             (self._whitening, coarse, unit, full, self._constant, self._gains),
             components,
             min(self.settings.components, components),
             self.settings.temperature,
-            error,
             form_sum,
             float(linear_unit),
         )
