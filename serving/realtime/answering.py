@@ -5,6 +5,7 @@ The digits are those of the text files, so that realtime and batch answers agree
 
 from __future__ import annotations
 
+from math import sqrt
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -62,9 +63,10 @@ def answer(
     """
     stages.decoding = perf_counter()
     z64 = np.array(rows, dtype=np.float64)
-    lengths = np.sqrt(np.einsum("ij,ij->i", z64, z64))
-    # No number of a row is longer than the row.
-    if not lengths.max() <= FLOAT32_MAX and len(beyond := np.argwhere(~(np.abs(z64) <= FLOAT32_MAX))):
+    # Python's own numbers from here on: there are few, and a call into NumPy costs more than all of them.
+    lengths = [sqrt(squared) for squared in np.einsum("ij,ij->i", z64, z64).tolist()]
+    # No number of a row is larger than the row is long.
+    if max(lengths) > FLOAT32_MAX and len(beyond := np.argwhere(~(np.abs(z64) <= FLOAT32_MAX))):
         i, j = beyond[0]
         where = f"embedding[{j}]" if single else f"embeddings[{i}][{j}]"
         raise InputError(
@@ -77,7 +79,7 @@ def answer(
     stages.z, stages.confidence = z, confidence
     stages.model_version, stages.low_confidence = upsampler.version, upsampler.low_confidence or 0.0
     shares = [round(share, 6) for share in confidence.tolist()]
-    normalised = int(np.count_nonzero(np.abs(lengths - 1) > UNIT_TOLERANCE))
+    normalised = sum(abs(length - 1) > UNIT_TOLERANCE for length in lengths)
     said = {"Embup-Normalised": str(normalised)} if normalised else {}
     if raw:
         return out.astype("<f4", copy=False).tobytes(), {
