@@ -147,7 +147,7 @@ class Mixture:
         self._gains[:, r] = means - np.einsum("ki,kid->kd", centres.astype(np.float32), self._gains[:, :r])
 
     def tables(self) -> tuple[tuple[NDArray[Any], ...], int, int, float, float, float]:
-        """What `_kernel.c` needs, in its order.
+        """What `_rows.h` needs, in its order.
 
         The forms are there a second time, less what all components share and in one byte a number: they tell
         which components may be among the most probable, and only the forms of these are read in full.
