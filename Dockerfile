@@ -12,7 +12,15 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 
 
-FROM python AS build-serving
+# A compiler, for the extension that decodes rows; without one NumPy would, three times slower.
+FROM python AS compiler
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+
+
+FROM compiler AS build-serving
 WORKDIR /src
 # Dependencies first: they change less often than the code, and their layer is kept. Without the code this
 # installs a package with nothing in it, and the dependencies of the extra.
@@ -28,7 +36,7 @@ COPY pipelines ./pipelines
 RUN /opt/embup/bin/python -m pip install --no-deps --force-reinstall .
 
 
-FROM python AS build-pipelines
+FROM compiler AS build-pipelines
 WORKDIR /src
 # Where the builds of PyTorch for processors alone are found; without it pip takes one with several gigabytes
 # of CUDA. Installed by itself and first, for the same reason.

@@ -1,18 +1,20 @@
 """Realtime latency, alone and beside a batch that has more to do than it can: the figure this service is for.
 
     python -m benchmarks.realtime [--registry DIR] [--source DIR] [--rate 100] [--seconds 5] [--rounds 5]
-                                  [--plot FILE]
+                                  [--stages] [--plot FILE]
 
 All over loopback against real servers, latency from the first byte sent to the last byte received. A round
 has each kind once, in changing order, so that a slow minute of the machine hits all:
 
-- closed loop: one connection sends single rows one after the other, and requests that do nothing;
+- closed loop: one connection sends single rows one after the other, to the service and to its peers, and
+  requests that do nothing;
 - open loop: single rows at moments drawn from a Poisson process, so that a slow answer holds no later one
   back: alone, beside a batch, beside a batch that the gate never stops, and against LitServe with the same
   decoder, alone and beside the usual batch loop in a thread;
 - the batches with no request beside them, so that it can be told what share of their speed they keep.
 
---plot draws some tenths of a second with the gate and without. The last line is the figure.
+--stages prints where the time of one request goes, and nothing else. --plot draws some tenths of a second
+with the gate and without. The last line is the figure.
 """
 
 from __future__ import annotations
@@ -37,11 +39,12 @@ import numpy as np
 from benchmarks import realtime_plot
 from benchmarks.client import Caller
 from benchmarks.figures import say
+from benchmarks.realtime_stages import print_table, stages_table
 from benchmarks.rivals import Rival, Service, peer, service
 from benchmarks.server import jittered, registry_and_rows, write_input
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 DISTINCT_ROWS = 2_000
 BATCH_ROWS = 400_000  # more than any round gets through
@@ -73,7 +76,7 @@ class Seen:
         return f"p50 {p50:6.2f}  p90 {p90:6.2f}  p99 {p99:6.2f}  max {worst:6.2f} ms  ({count:,} requests)"
 
 
-def closed_loop(rival: Service, path: str, bodies: Sequence[bytes], seen: Seen) -> None:
+def closed_loop(rival: Rival, path: str, bodies: Sequence[bytes], seen: Seen) -> None:
     """One request after the other on one connection."""
     caller = Caller(rival.port)
     for body in bodies[:WARM_REQUESTS]:
@@ -104,14 +107,24 @@ def open_loop(
 
 
 def measure(
-    ours: Service, ungated: Service, other: Rival | None, bodies: Sequence[bytes], options: argparse.Namespace
+    ours: Service,
+    ungated: Service,
+    other: Rival | None,
+    peers: Mapping[str, Rival],
+    bodies: Sequence[bytes],
+    options: argparse.Namespace,
 ) -> dict[str, Seen]:
     """Run the rounds; give what each kind saw."""
     found: dict[str, Seen] = {}
     kinds: list[Callable[[], None]] = []
-    for kind, path in (("closed, single row", "/v1/upsample"), ("closed, no-op", "/noop")):
+    closed: list[tuple[str, Rival, str]] = [
+        ("closed, single row", ours, "/v1/upsample"),
+        ("closed, no-op", ours, "/noop"),
+        *((f"closed, {name}", rival, "/predict") for name, rival in peers.items()),
+    ]
+    for kind, rival, path in closed:
         found[kind] = Seen()
-        kinds.append(partial(closed_loop, ours, path, bodies, found[kind]))
+        kinds.append(partial(closed_loop, rival, path, bodies, found[kind]))
     rivals: list[tuple[str, Rival, float, bool]] = [
         ("alone", ours, options.rate, False),
         ("beside a batch", ours, options.rate, True),
@@ -154,9 +167,14 @@ def report(found: dict[str, Seen], options: argparse.Namespace) -> None:
         if kind == "alone":
             print(f"open loop, {options.rate:g} requests/s, Poisson")
         print(f"{kind:31} {seen.line()}")
-    row, noop = found["closed, single row"], found["closed, no-op"]
-    ratios = [one / other for one, other in zip(row.p50_ms, noop.p50_ms, strict=True)]
-    print(f"closed loop: p50 of a single row is {middle(ratios):.2f} x that of a no-op, median of the rounds")
+    noop = found["closed, no-op"]
+    for kind, seen in found.items():
+        if kind.startswith("closed") and seen is not noop:
+            ratios = [one / other for one, other in zip(seen.p50_ms, noop.p50_ms, strict=True)]
+            print(
+                f"{kind}: p50 {middle(seen.p50_ms):.2f} ms, {middle(ratios):.2f} x that of a no-op; "
+                f"p99 {middle(seen.p99_ms):.2f} ms; medians of the rounds"
+            )
     kept = {}
     for name, under_load, by_itself in (
         ("the batch", "beside a batch", "the batch alone"),
@@ -190,6 +208,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100.0, help="requests a second, on average")
     parser.add_argument("--seconds", type=float, default=5.0, help="seconds of one round of the open loop")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each kind")
+    parser.add_argument("--stages", action="store_true", help="print where the time of one request goes")
     parser.add_argument("--plot", type=Path, help="draw a PNG there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="embup-realtime-") as made, ExitStack() as servers:
@@ -201,13 +220,20 @@ def main() -> None:
             json.dumps({"embedding": row.tolist()}).encode() for row in jittered(rows, DISTINCT_ROWS, seed=0)
         ]
         ours = servers.enter_context(service(registry, folder / "gate", source, pauses=pauses))
+        if options.stages:
+            print_table(stages_table(ours, registry, bodies, options.rounds))
+            return
         ungated = servers.enter_context(service(registry, folder / "open", source, open_gate=True))
-        other = None
-        if find_spec("litserve") is not None:
+        other, peers = None, {}
+        if find_spec("litserve") is not None:  # which brings FastAPI along
             other = servers.enter_context(peer(registry, source))
+            peers = {
+                "LitServe": other,
+                "FastAPI": servers.enter_context(peer(registry, source, "peer_fastapi")),
+            }
         else:
             say("LitServe is not installed and left out: pip install -e '.[bench]'")
-        found = measure(ours, ungated, other, bodies, options)
+        found = measure(ours, ungated, other, peers, bodies, options)
         if options.plot:
             panels = [
                 realtime_plot.record("with the gate", ours, bodies, options.rate, pauses),

@@ -1,4 +1,4 @@
-"""Who answers realtime requests and works on a batch: the service, and LitServe with the usual loop."""
+"""Who answers realtime requests and works on a batch: the service and its peers."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Peer:
     """
 
     def __init__(self, port: int, source: Path) -> None:
-        self._port = port
+        self.port = port
         self.requests = OpenLoop(port, "/predict")
         self._source = source
         self._target = source.with_name("peer.out")
@@ -97,7 +97,7 @@ class Peer:
     def start_batch(self) -> None:
         """Start the loop and wait until it writes."""
         self._target.unlink(missing_ok=True)
-        call(self._port, "POST", "/predict", {"batch": [str(self._source), str(self._target)]})
+        call(self.port, "POST", "/predict", {"batch": [str(self._source), str(self._target)]})
         while not self._target.exists() or self.rows_written() == 0:
             time.sleep(POLL_S)
 
@@ -109,7 +109,7 @@ class Peer:
 
     def end_batch(self) -> None:
         """End the loop."""
-        call(self._port, "POST", "/predict", {"batch": []})
+        call(self.port, "POST", "/predict", {"batch": []})
 
     def close(self) -> None:
         """Close every connection."""
@@ -133,19 +133,19 @@ def service(
 
 
 @contextmanager
-def peer(registry: Path, source: Path) -> Iterator[Peer]:
-    """Run LitServe."""
+def peer(registry: Path, source: Path, module: str = "peer") -> Iterator[Peer]:
+    """Run LitServe, or what another module of this folder runs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.peer", registry, str(port)], stdout=subprocess.DEVNULL
+        [sys.executable, "-m", f"benchmarks.{module}", registry, str(port)], stdout=subprocess.DEVNULL
     )
     try:
         deadline = time.monotonic() + START_S
         while not _is_healthy(port):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("error: LitServe did not start; what it said stands above")
+                raise SystemExit(f"error: {module} did not start; what it said stands above")
             time.sleep(POLL_S)
         made = Peer(port, source)
         try:

@@ -141,7 +141,7 @@ class Upsampler:
             The basis ``"original"`` of a version without anchors.
         """
         self.require_basis(basis)
-        rows, confidence = self._decoder.predict_with_confidence(_directions(projected, self.input_dims))
+        rows, confidence = self._decoder.predict_checked(_directions(projected, self.input_dims))
         if basis == "original" and self._original_basis is not None:
             rows = self._original_basis(rows)
         return rows, confidence
@@ -451,17 +451,19 @@ def _directions(values: ArrayLike, dims: int) -> NDArray[np.float32]:
             f"Expected rows of {dims} numbers, found an array of shape {rows.shape}.",
             remedy=f"Send {dims} numbers a row.",
         )
-    # float64 because the square of a large float32 is infinite in float32
-    lengths = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1))
-    usable = np.isfinite(lengths) & (lengths > 0)
-    if not usable.all():
+    wide = rows.astype(np.float64)  # as the square of a large float32 is infinite in float32
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    shortest, longest = lengths.min(initial=1), lengths.max(initial=1)  # NaN where there is one
+    if not (shortest > 0 and longest < np.inf):
+        usable = np.isfinite(lengths) & (lengths > 0)
         row = int(np.argmin(usable))
         found = "only zeros" if lengths[row] == 0 else "a value that is not finite"
         raise InputError(
             f"Expected finite numbers with a direction in row {row}, found {found}.",
             remedy="Leave the row out or correct it.",
         )
-    unit: NDArray[np.float32] = (rows / lengths[:, None]).astype(np.float32)
+    wide /= lengths[:, None]
+    unit: NDArray[np.float32] = wide.astype(np.float32, order="C")
     return unit
 
 

@@ -38,6 +38,7 @@ from serving.pages.layout import compile_templates
 from serving.pages.problem import problem_page
 from serving.problems.handlers import exception_handlers
 from serving.realtime.priority import RealtimePriority
+from serving.realtime.usual import UsualRequests
 from serving.services import Services
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ def assemble(services: Services, keys: ApiKeys | None = None, sessions: Sessions
         deadline_s=settings.realtime_deadline_s,
         max_body_bytes=settings.max_body_bytes,
         max_requests=settings.max_realtime_requests,
+        usual=UsualRequests(
+            services.model.current, services.count_realtime_row, max_body_bytes=settings.max_body_bytes
+        ),
     )
     app = Litestar(
         [

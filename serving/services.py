@@ -103,6 +103,10 @@ class Services:
             traces_exporter()  # refuses now what would only be seen in a log later
             self.spans = self.engine.spans = SpanSender(settings.log_format, settings.log_level)
 
+    def count_realtime_row(self) -> None:
+        """Count a row that a realtime request was answered with."""
+        self.realtime_rows += 1
+
     async def open(self) -> None:
         """Open the job database and the folders of batch files. Idempotent.
 

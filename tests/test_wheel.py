@@ -23,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in PACKAGES:
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", target, source],
         check=True, capture_output=True,
@@ -39,9 +39,12 @@ def test_the_wheel_holds_every_file_of_the_packages_and_no_other(wheel: zipfile.
         str(path.relative_to(ROOT))
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so"
     }
-    assert packaged == files
+    compiled = {name for name in packaged if name.endswith(".so")}
+    assert packaged - compiled == files
+    sources = {name.removesuffix(".c") for name in files if name.endswith(".c")}
+    assert {name.partition(".")[0] for name in compiled} == (sources if shutil.which("cc") else set())
     assert {f"{name}/py.typed" for name in ("embup", "embup_core", "embup_client")} <= packaged
 
 

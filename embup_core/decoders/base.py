@@ -182,7 +182,19 @@ class Decoder(ABC):
                 f"Expected a fitted {type(self).__name__}, found one that is not fitted.",
                 remedy="Call fit first.",
             )
-        return self._predict(_unit_rows_of("projected", projected, self.input_dims_))
+        return self.predict_checked(_unit_rows_of("projected", projected, self.input_dims_))
+
+    def predict_checked(
+        self, projected: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`predict_with_confidence` of a fitted decoder, for rows that are known to be right.
+
+        Parameters
+        ----------
+        projected
+            z: float32, shape (n, input_dims), finite unit rows, C-contiguous. Nothing is checked.
+        """
+        return self._predict(projected)
 
     def predict(self, projected: ArrayLike) -> NDArray[np.float32]:
         """Decode rows: (n, input_dims) -> float32 (n, output_dims). See `predict_with_confidence`."""

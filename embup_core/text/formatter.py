@@ -13,15 +13,25 @@ JSON, which ignores a space before a number.
 from __future__ import annotations
 
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_format_compiled: Callable[..., bool] | None
+try:
+    from embup_core.text._digits import format_values as _format_compiled
+except ImportError:  # installed without a compiler: NumPy writes the same bytes
+    _format_compiled = None
 
 VALUE_BYTES: Final = 12
 """Bytes of one value: eleven characters and the comma or newline after it."""
 
 _LARGEST: Final = 1.0 + 1e-6
+_BEYOND: Final = "expected finite values within [-1, 1]"
 
 # The working arrays of a block (24 bytes a value) stay in a core's second-level cache; below a quarter of
 # this the calls themselves begin to show.
@@ -111,6 +121,10 @@ def format_rows(
     count, dims = rows.shape
     values = np.ascontiguousarray(rows, dtype=np.float32).reshape(-1)
     text = _output(count * row_bytes(dims), out)
+    if _format_compiled is not None:
+        if not _format_compiled(values, text, dims):
+            raise ValueError(_BEYOND)
+        return text
     records = text.view(_RECORD)
     heads, tails = records["head"], records["tail"]
     wide, narrow = _working.arrays(min(values.size, _BLOCK_VALUES))
@@ -186,8 +200,7 @@ def _format_values(
     largest = float(magnitudes.max())
     if not largest <= 1.0:  # NaN comes here too
         if not largest <= _LARGEST:
-            message = "expected finite values within [-1, 1]"
-            raise ValueError(message)
+            raise ValueError(_BEYOND)
         np.minimum(magnitudes, _ONE, out=magnitudes)
 
     # 24 bits times 1e8 = 2**8 * 390625 has 43 bits: exact in float64, so ties round as in '%.8f'.

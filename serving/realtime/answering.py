@@ -5,6 +5,7 @@ The digits are those of the text files, so that realtime and batch answers agree
 
 from __future__ import annotations
 
+from math import sqrt
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -62,8 +63,11 @@ def answer(
     """
     stages.decoding = perf_counter()
     z64 = np.array(rows, dtype=np.float64)
-    if not np.abs(z64).max() <= FLOAT32_MAX:
-        i, j = np.argwhere(~(np.abs(z64) <= FLOAT32_MAX))[0]
+    # Python's own numbers from here on: there are few, and a call into NumPy costs more than all of them.
+    lengths = [sqrt(squared) for squared in np.einsum("ij,ij->i", z64, z64).tolist()]
+    # No number of a row is larger than the row is long.
+    if max(lengths) > FLOAT32_MAX and len(beyond := np.argwhere(~(np.abs(z64) <= FLOAT32_MAX))):
+        i, j = beyond[0]
         where = f"embedding[{j}]" if single else f"embeddings[{i}][{j}]"
         raise InputError(
             f"{where}: expected a number within float32, found {z64[i, j]:g}.",
@@ -74,9 +78,8 @@ def answer(
     stages.decoded = perf_counter()
     stages.z, stages.confidence = z, confidence
     stages.model_version, stages.low_confidence = upsampler.version, upsampler.low_confidence or 0.0
-    shares = [round(float(share), 6) for share in confidence]
-    lengths = np.sqrt(np.einsum("ij,ij->i", z64, z64))
-    normalised = int(np.count_nonzero(np.abs(lengths - 1) > UNIT_TOLERANCE))
+    shares = [round(share, 6) for share in confidence.tolist()]
+    normalised = sum(abs(length - 1) > UNIT_TOLERANCE for length in lengths)
     said = {"Embup-Normalised": str(normalised)} if normalised else {}
     if raw:
         return out.astype("<f4", copy=False).tobytes(), {

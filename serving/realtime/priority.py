@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
     from serving.realtime.gate import PriorityGate
+    from serving.realtime.usual import UsualRequests
 
 
 class RealtimePriority(ASGIMiddleware):
@@ -35,17 +36,26 @@ class RealtimePriority(ASGIMiddleware):
         Longer bodies, where the head announces them, are passed on without holding the gate.
     max_requests
         Most requests that hold the gate at once; the next one is refused with 429.
+    usual
+        Answers what it can without the route; None leaves all to that.
     """
 
     scopes = (ScopeType.HTTP,)
 
     def __init__(
-        self, gate: PriorityGate, *, deadline_s: float, max_body_bytes: int, max_requests: int
+        self,
+        gate: PriorityGate,
+        *,
+        deadline_s: float,
+        max_body_bytes: int,
+        max_requests: int,
+        usual: UsualRequests | None = None,
     ) -> None:
         self._gate = gate
         self._deadline_s = deadline_s
         self._max_body_bytes = max_body_bytes
         self._max_requests = max_requests
+        self._usual = usual
         self._requests = 0
 
     def __deepcopy__(self, _: dict[int, Any]) -> Self:
@@ -105,7 +115,12 @@ class RealtimePriority(ASGIMiddleware):
             stages.held = perf_counter()
             try:
                 async with asyncio.timeout(self._deadline_s):
-                    await next_app(scope, replay, watched_send)
+                    answered = None if self._usual is None else self._usual.answer(scope, first, stages)
+                    if answered is None:
+                        await next_app(scope, replay, watched_send)
+                    else:
+                        for message in answered:
+                            await watched_send(message)
             except TimeoutError:
                 if stages.sending:  # the client does not read: only the connection can be ended
                     raise

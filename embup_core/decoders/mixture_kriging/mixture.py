@@ -13,7 +13,7 @@ is what makes it good. Covariances are shrunk towards the pooled ones within clu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _CLUSTER_DIMS = 64
 _GATHERED_ROWS = 8
 """Rows whose gains are gathered at a time: as many as stay in a processor's second cache."""
+_PADDED = 64
+"""Of so many numbers a row of coarse forms is a multiple."""
 _LEAST_VARIANCE = 1e-6
 """Of whitened z: equal rows, or z of fewer dimensions than columns, would make it 0."""
 
@@ -143,6 +145,33 @@ class Mixture:
             np.matmul(precision[block].astype(np.float32), across, out=self._gains[block, :r])
             start = block.stop
         self._gains[:, r] = means - np.einsum("ki,kid->kd", centres.astype(np.float32), self._gains[:, :r])
+
+    def tables(self) -> tuple[tuple[NDArray[Any], ...], int, int, float, float, float]:
+        """What `_rows.h` needs, in its order.
+
+        The forms are there a second time, less what all components share and in one byte a number: they tell
+        which components may be among the most probable, and only the forms of these are read in full.
+        """
+        pairs = len(self._pairs[0])
+        full = np.ascontiguousarray(self._forms.T)
+        components, width = full.shape
+        forms = full - full.mean(axis=0)  # (K, pairs + r)
+        smallest = np.finfo(np.float32).tiny
+        linear_unit = np.abs(forms[:, pairs:]).max() / max(np.abs(forms[:, :pairs]).max(), smallest)
+        forms[:, pairs:] /= max(linear_unit, smallest)  # z is multiplied by it instead
+        unit = np.maximum(np.abs(forms).max(axis=1) / 127, smallest)  # (K,)
+        coarse = np.zeros((components, -(-width // _PADDED) * _PADDED), np.int8)
+        coarse[:, :width] = np.rint(forms / unit[:, None])
+        # Half a unit of what is multiplied, rounded, puts a coarse logarithm off by at most so many times it.
+        form_sum = float((np.abs(forms).sum(axis=1) + width * unit / 2).max())
+        return (
+            (self._whitening, coarse, unit, full, self._constant, self._gains),
+            components,
+            min(self.settings.components, components),
+            self.settings.temperature,
+            form_sum,
+            float(linear_unit),
+        )
 
     def __call__(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """E[c | z]: z, float32 (n, r) -> float32 (n, d)."""

@@ -13,6 +13,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 
 from embup_core.decoders.base import ROWS_AND_ORIGINALS, Seed, require_shape
+from embup_core.decoders.mixture_kriging.kernel import Kernel, fits
 from embup_core.decoders.mixture_kriging.mixture import Mixture, MixtureSettings, cluster_rows
 from embup_core.decoders.parts.complemented_decoder import MeanDims
 from embup_core.decoders.parts.kriged_trend import KrigedTrend
@@ -78,6 +79,8 @@ class MixtureKriging(KrigedTrend):
     summary: ClassVar[str] = "mixture of Gaussians + local kriging + complement by out-of-distribution score"
     fitted_with: ClassVar[tuple[str, ...]] = ("scikitlearn",)
     stores: ClassVar[str] = ROWS_AND_ORIGINALS
+
+    _kernel: Kernel | None = None
 
     def __init__(
         self,
@@ -159,6 +162,24 @@ class MixtureKriging(KrigedTrend):
         targets = self.targets_.numbers * self.targets_.scale + self.target_mean_
         self._mixture = Mixture(targets, points, self.labels_, self._mixture_settings)
         self._broad = Mixture(targets, points, self.broad_labels_, _BROAD)
+        self._kernel = None
+
+    @property
+    def mixtures(self) -> tuple[Mixture, Mixture]:
+        """The trend's, and the broad one."""
+        return self._mixture, self._broad
+
+    def _compile(self) -> None:
+        if self._kernel is None and fits(self):
+            self._kernel = Kernel(self)
+
+    def _predict(self, projected: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """In one call where the extension is there, else as `CalibratedRegression` does."""
+        self._compile()
+        if self._kernel is None:
+            return super()._predict(projected)
+        points = self.standardisation_(projected)
+        return self._kernel(points, self.nearest_.candidates(points, self.neighbours))
 
     def _trend(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         d = self.trend_dims_
@@ -202,6 +223,7 @@ class MixtureKriging(KrigedTrend):
         self.weights_ = require_shape(arrays, "weights", self.input_dims_, rest)
         self.intercept_ = require_shape(arrays, "intercept", rest)
         self._derive(self.nearest_.points)
+        self._compile()
         return self
 
 

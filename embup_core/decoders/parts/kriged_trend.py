@@ -39,7 +39,7 @@ _HELD_OUT_SHARE = 0.15
 CALIBRATION_FOLDS = 2
 _FEWEST_CLUSTERS = 4 * CALIBRATION_FOLDS
 _IN_DISTRIBUTION_WEIGHT = 4  # of the error model's pairs: a service mostly meets in-distribution rows
-_LEAST_SHARE = np.float32(0.05)
+LEAST_SHARE = np.float32(0.05)
 """A smaller share of the broad regression is not worth its time."""
 
 
@@ -174,7 +174,7 @@ class KrigedTrend(CalibratedRegression):
 
     def _broad_share(self, ood_score: NDArray[np.float32]) -> NDArray[np.float32]:
         share = ood_score * np.float32(self.ood_.broad_share)
-        share[share < _LEAST_SHARE] = 0
+        share[share < LEAST_SHARE] = 0
         return share
 
     def _moved(self, mean: NDArray[np.float32], step: NDArray[np.float32]) -> NDArray[np.float32]:

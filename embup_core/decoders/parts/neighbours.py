@@ -46,6 +46,19 @@ class NearestRows:
             self._index.train(self.points)
         self._index.add(self.points)
 
+    def n_candidates(self, k: int) -> int:
+        """How many candidates `candidates` finds for the k nearest."""
+        return min(k + self._spare, len(self.points))
+
+    def candidates(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """Among which the k nearest points of each query are: int64, shape (n, n_candidates(k)), in order."""
+        _, candidates = self._index.search(
+            np.ascontiguousarray(queries, dtype=np.float32), self.n_candidates(k)
+        )
+        candidates.sort(axis=1)  # by row number, so that who ranks them settles ties by it
+        found: NDArray[np.int64] = candidates
+        return found
+
     def query(
         self, queries: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
@@ -67,9 +80,7 @@ class NearestRows:
         squared
             Squared distances: float32, shape (n, k).
         """
-        n_candidates = min(k + self._spare, len(self.points))
-        _, candidates = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), n_candidates)
-        candidates.sort(axis=1)  # by row number, so that the stable sort below settles ties by it
+        candidates = self.candidates(queries, k)
         offsets = self.points[candidates]  # (n, candidates, d)
         offsets -= queries[:, None, :]
         squared = np.einsum("nkd,nkd->nk", offsets, offsets)  # (n, candidates)

@@ -17,6 +17,7 @@ from embup_core.text import (
     format_json_rows,
     format_nan_row,
     format_rows,
+    formatter,
     parse_rows,
     row_bytes,
 )
@@ -206,3 +207,32 @@ def test_json_rows_have_the_digits_of_the_lines() -> None:
     assert json.loads(format_json_row(rows[0])) == lines[0]
     assert json.loads(format_json_rows(rows)) == lines
     assert json.loads(format_json_rows(rows[:0])) == []
+
+
+@pytest.fixture(params=["compiled", "NumPy"])
+def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "NumPy":
+        monkeypatch.setattr(formatter, "_format_compiled", None)
+    elif formatter._format_compiled is None:
+        pytest.skip("the extension is not built")
+    return str(request.param)
+
+
+def test_both_writers_have_the_digits_of_printf(writer: str) -> None:
+    draw = np.random.default_rng(0)
+    bits = draw.integers(0, 0x3F800001, 3_000, dtype=np.uint32).view(np.float32)  # of any size up to 1
+    ties = np.arange(-(1 << 10), (1 << 10) + 1) / np.float32(1 << 10)  # some of them halves of the last digit
+    smallest = ties * np.float32(1e-8)
+    values = np.concatenate([bits, -bits, ties, smallest, [0, -0.0, 1, -1]]).astype(np.float32)
+    expected = "".join(f"{value: .8f}\n" for value in values.tolist())
+    assert bytes(format_rows(values[:, None])).decode() == expected, writer
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.00001])
+def test_both_writers_refuse_what_is_out_of_bounds(writer: str, value: float) -> None:
+    rows = np.zeros((3, 5), np.float32)
+    rows[2, 4] = value
+    with pytest.raises(ValueError, match="within"):
+        format_rows(rows)
+    rows[2, 4] = -(1 + 1e-6)
+    assert bytes(format_rows(rows)).endswith(b"-1.00000000\n"), writer

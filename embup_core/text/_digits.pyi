@@ -1,0 +1,3 @@
+from typing import Any
+
+def format_values(values: Any, text: Any, dims: int, /) -> bool: ...
