@@ -172,8 +172,8 @@ def report(found: dict[str, Seen], options: argparse.Namespace) -> None:
         if kind.startswith("closed") and seen is not noop:
             ratios = [one / other for one, other in zip(seen.p50_ms, noop.p50_ms, strict=True)]
             print(
-                f"{kind}: p50 {middle(seen.p50_ms):.2f} ms, {middle(ratios):.2f} x that of a no-op; "
-                f"p99 {middle(seen.p99_ms):.2f} ms; medians of the rounds"
+                f"{kind}: p50 {middle(seen.p50_ms):.2f} ms, {middle(ratios):.2f} x that of a no-op, "
+                "medians of the rounds"
             )
     kept = {}
     for name, under_load, by_itself in (

@@ -58,6 +58,8 @@ def test_requests_are_measured_alone_and_beside_batches_and_drawn(registry: Path
     measured = {line[:31].strip() for line in lines if " p99 " in line}
     assert measured == {
         "closed, single row",
+        "closed, LitServe",
+        "closed, FastAPI",
         "closed, no-op",
         "alone",
         "beside a batch",
@@ -70,6 +72,18 @@ def test_requests_are_measured_alone_and_beside_batches_and_drawn(registry: Path
     assert number_before("% of the time", gated) > 0
     assert "paused" not in ungated
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_stages_of_a_request_are_measured(registry: Path) -> None:
+    head, *lines = lines_of("realtime", "--registry", registry, "--rounds", "1", "--stages")
+    assert head.split() == ["stage", "us", "x", "no-op"]
+    names = [line[:34].strip() for line in lines]
+    assert names[:8] == [
+        "no-op", "one row", "wait", "parse", "decode", "serialise", "send", "beside the stages",
+    ]  # fmt: skip
+    of_noop = [float(line.split()[-1]) for line in lines]
+    assert of_noop[0] == 1
+    assert of_noop[1] > 1
 
 
 def test_metrics_and_traces_are_measured_against_none(registry: Path) -> None:
