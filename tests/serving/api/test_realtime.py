@@ -140,7 +140,7 @@ def test_a_body_that_does_not_say_it_is_json_is_refused(
 
 def test_a_stalled_client_is_told_and_does_not_hold_the_batch(serve: Callable[..., Any]) -> None:
     """Half a body holds the gate for the deadline at most."""
-    service = serve(realtime_deadline_s=2)
+    service = serve(realtime_deadline_s=6)
     with socket.create_connection(("127.0.0.1", service.port)) as stalled:
         stalled.sendall(
             b"POST /v1/upsample HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
