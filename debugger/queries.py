@@ -84,7 +84,8 @@ def list_findings(
 
 def finding_counts(opened: OpenDataset) -> dict[str, int]:
     """How many findings there are by kind, in the order of importance."""
-    found = opened.query("SELECT kind, count(*) AS n FROM findings GROUP BY kind ORDER BY min(finding)")
+    counted = "SELECT kind, count(*) AS n FROM findings GROUP BY kind ORDER BY min(finding)"
+    found = opened.once("finding_counts", lambda: opened.query(counted))
     return {one["kind"]: one["n"] for one in found}
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import duckdb
 
@@ -30,8 +30,10 @@ from debugger.store.schema import (
 from embup_core.errors import EmbupError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+T = TypeVar("T")
 
 _LOCKED: Final = (
     "SET temp_directory = ''",
@@ -63,6 +65,8 @@ class OpenDataset:
         All reviews.
     decisions
         The reviews that hold, by row.
+    remembered
+        What `once` keeps.
     """
 
     folder: DatasetFolder
@@ -71,6 +75,14 @@ class OpenDataset:
     described: dict[str, Any]
     reviews: Sequence[Review]
     decisions: dict[int, Review]
+    remembered: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, ask: Callable[[], T]) -> T:
+        """What `ask` answers, asked once: what is open does not change. Callers share it."""
+        if key not in self.remembered:
+            self.remembered[key] = ask()
+        answer: T = self.remembered[key]
+        return answer
 
     @property
     def name(self) -> str:

@@ -57,7 +57,8 @@ def row_lines(opened: OpenDataset, rows: Sequence[int]) -> list[dict[str, Any]]:
 
 def ranking_score(opened: OpenDataset) -> str | None:
     """The score kind by which rows of a data set are ranked; None before the first run."""
-    found = {one["kind"] for one in opened.query("SELECT DISTINCT kind FROM scores")}
+    kinds = opened.once("score_kinds", lambda: opened.query("SELECT DISTINCT kind FROM scores"))
+    found = {one["kind"] for one in kinds}
     return next((kind for kind in RANKING_SCORES if kind in found), None)
 
 

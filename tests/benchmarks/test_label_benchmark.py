@@ -36,8 +36,9 @@ def test_planted_errors_are_ranked_and_labels_asked_for(tmp_path: Path) -> None:
     assert figures["labels"] == [20, 30, 40]
     for by_kind in figures["errors"].values():
         assert all(0.2 < value <= 1 for values in by_kind.values() for value in values)
-    nothing, *_, everything = figures["reviewed"].values()
-    assert sum(everything) > sum(nothing)
+    orders = ["nothing", "30 rows at random", "the first 30 by label_error", "all rows"]
+    assert list(figures["reviewed"]) == orders
+    assert all(0.9 < value <= 1 for values in figures["reviewed"].values() for value in values)
     assert {len(runs) for runs in figures["learning"].values()} == {2}
     names = [line.split("|")[1].strip() for line in ran.stdout.splitlines() if line.startswith("|")]
     assert {"self-confidence", "label_error", "random", "suggested"} <= set(names)

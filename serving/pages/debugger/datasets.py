@@ -62,7 +62,7 @@ class DatasetPages(Controller):
                 "frame": frame_of(opened),
                 "dataset": describe_dataset(opened),
                 "summary": summary,
-                "kinds": kinds_to_look_at(opened),
+                "kinds": opened.once("kinds", lambda: kinds_to_look_at(opened)),
                 "sources": opened.asked_sources(),
             }
 

@@ -36,7 +36,9 @@ def frame_of(opened: OpenDataset) -> dict[str, Any]:
         "version": opened.version,
         "last_review": opened.reviews[-1].seq if opened.reviews else 0,
         "decisions": len(opened.decisions),
-        "labels": [one["label"] for one in labels_by_rows(opened, limit=MOST_LABELS)],
+        "labels": opened.once(
+            "labels", lambda: [one["label"] for one in labels_by_rows(opened, limit=MOST_LABELS)]
+        ),
     }
 
 

@@ -51,7 +51,7 @@ class TablePages(Controller):
         """List findings, of one kind if that is asked for, with a form for the first row of each."""
 
         def read(opened: OpenDataset) -> dict[str, Any]:
-            kinds = kinds_to_look_at(opened)
+            kinds = opened.once("kinds", lambda: kinds_to_look_at(opened))
             if kind and kind not in {one["kind"] for one in kinds}:
                 raise not_found(f"There are no findings of the kind {kind!r}.")
             found = list_findings(
@@ -142,7 +142,12 @@ class TablePages(Controller):
         """Show which classes are taken for each other; the rows of one cell if that is asked for."""
 
         def read(opened: OpenDataset) -> dict[str, Any]:
-            found = {"frame": frame_of(opened), "confused": confusion(opened), "lines": [], "more": False}
+            found = {
+                "frame": frame_of(opened),
+                "confused": opened.once("confusion", lambda: confusion(opened)),
+                "lines": [],
+                "more": False,
+            }
             if label and predicted:
                 rows = confused_rows(opened, label, predicted, start=start, limit=PAGE_ROWS + 1)
                 found |= {"lines": row_lines(opened, rows[:PAGE_ROWS]), "more": len(rows) > PAGE_ROWS}
