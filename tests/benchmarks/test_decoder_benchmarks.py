@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from embup_core.sources.synthetic import SampleParameters, draw_originals
 
 ROOT = Path(__file__).parents[2]
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -16,7 +19,12 @@ pytestmark = pytest.mark.slow
 
 def lines_of(name: str, cache: Path, *arguments: str) -> list[list[str]]:
     """Cells of the printed table, its head first; every line is as wide as every other."""
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--cache", str(cache), *arguments]
+    return printed_lines(name, "--cache", str(cache), *arguments)
+
+
+def printed_lines(name: str, *arguments: str) -> list[list[str]]:
+    """As `lines_of`, for a benchmark that takes no cache."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     ran = subprocess.run(
         command, cwd=ROOT, env=ALONE, capture_output=True, text=True, timeout=100, check=False
     )
@@ -79,3 +87,20 @@ def test_storage_is_measured_beside_the_student(cache: Path) -> None:
     assert float(least["MB"]) < float(full["MB"])
     assert abs(float(least["R2 lost"])) < 0.01
     assert full["recall"] == "1.0000"
+
+
+def test_indexes_are_compared_on_decoded_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "originals.npy", draw_originals(SampleParameters(rows=950)))
+    (_, *columns), *lines = printed_lines(
+        "indexes", "--originals", str(tmp_path / "originals.npy"), "--decoder", "kriging",
+        "--fit", "500", "--queries", "50", "--documents", "0", "--rounds", "1",
+    )  # fmt: skip
+    shown = {name: dict(zip(columns, cells, strict=True)) for name, *cells in lines}
+    recall = {name: float(cells["recall, decoded"]) for name, cells in shown.items()}
+    size = {name: int(cells["bytes a vector"].replace(",", "")) for name, cells in shown.items()}
+    assert recall["exact, float32"] == 1
+    assert size["exact, float32"] in range(4 * 1536, 4 * 1536 + 10)
+    assert size["z alone"] in range(4 * 32, 4 * 32 + 10)
+    assert recall["exact, int8"] > 0.9
+    assert recall["z, 100 decoded for a query"] > recall["z alone"]
+    assert max(float(cells["recall, originals"]) for cells in shown.values()) < 1
