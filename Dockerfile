@@ -33,7 +33,8 @@ COPY embup_client ./embup_client
 COPY serving ./serving
 COPY embup ./embup
 COPY pipelines ./pipelines
-RUN /opt/embup/bin/python -m pip install --no-deps --force-reinstall .
+RUN /opt/embup/bin/python -m pip install --no-deps --force-reinstall . \
+    && cd / && /opt/embup/bin/python -c "import embup_core.decoders.mixture_kriging._kernel, embup_core.text._digits"
 
 
 FROM compiler AS build-pipelines
@@ -52,7 +53,8 @@ COPY embup_client ./embup_client
 COPY serving ./serving
 COPY embup ./embup
 COPY pipelines ./pipelines
-RUN /opt/embup/bin/python -m pip install --no-deps --force-reinstall .
+RUN /opt/embup/bin/python -m pip install --no-deps --force-reinstall . \
+    && cd / && /opt/embup/bin/python -c "import embup_core.decoders.mixture_kriging._kernel, embup_core.text._digits"
 
 
 # What both have when they run. Nothing is written outside of /data and /tmp.

@@ -32,6 +32,8 @@ Basis: TypeAlias = Literal["decoded", "original"]
 
 _DECODED_PHASES: Final = 0.05
 """Radians. Phases of decoded rows are met within 1e-6, within 1e-4 after float16; of others they are not."""
+_SHORTEST: Final = 1e-150
+"""A row's length, so that squares of its numbers keep their digits in float64."""
 
 NO_REGRESSION: Final = "has no regression that anchors could rotate into the originals' basis"
 
@@ -454,10 +456,10 @@ def _directions(values: ArrayLike, dims: int) -> NDArray[np.float32]:
     wide = rows.astype(np.float64)  # as the square of a large float32 is infinite in float32
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
     shortest, longest = lengths.min(initial=1), lengths.max(initial=1)  # NaN where there is one
-    if not (shortest > 0 and longest < np.inf):
-        usable = np.isfinite(lengths) & (lengths > 0)
+    if not (shortest > _SHORTEST and longest < np.inf):
+        usable = np.isfinite(lengths) & (lengths > _SHORTEST)
         row = int(np.argmin(usable))
-        found = "only zeros" if lengths[row] == 0 else "a value that is not finite"
+        found = "only zeros" if lengths[row] <= _SHORTEST else "a value that is not finite"
         raise InputError(
             f"Expected finite numbers with a direction in row {row}, found {found}.",
             remedy="Leave the row out or correct it.",

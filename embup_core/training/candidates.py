@@ -132,6 +132,7 @@ def evaluate_candidates(
     histories: dict[str, Mapping[str, Mapping[str, Sequence[float]]]] = {}
     scored: dict[str, _CandidateScores] = {}
     best: Decoder | None = None
+    groups = groups_of_test_rows(sample)
     for candidate in candidates:
         name = candidate.for_report.name
         log(f"scoring {name}")
@@ -143,6 +144,7 @@ def evaluate_candidates(
             train_train=train_train,
             plotted_pairs=plotted_pairs,
             with_probe=sample.labels is not None and probe_left_out is None,
+            groups=groups,
         )
         so_far = {one: scores.validation for one, scores in scored.items()}
         if rows.held_out and name == (best_on_validation(so_far) if choice in CHOICES else choice):
@@ -183,7 +185,13 @@ def evaluate_candidates(
 
 
 def _score(
-    sample: Sample, candidate: Candidate, *, train_train: bool, plotted_pairs: int, with_probe: bool
+    sample: Sample,
+    candidate: Candidate,
+    *,
+    train_train: bool,
+    plotted_pairs: int,
+    with_probe: bool,
+    groups: dict[str, NDArray[Any]],
 ) -> _CandidateScores:
     rows, projected, matrix = sample.rows, sample.projected, sample.matrix
     for_selection, decoder = candidate.for_selection, candidate.for_report
@@ -221,9 +229,7 @@ def _score(
         probe=probe,
         pairs=sample_test_pairs(test.rows, matrix, eval_rows=rows.test, pairs=plotted_pairs),
         anchors=score_candidate(decoder, sample, test.rows),
-        groups=score_groups(
-            test, fitted, matrix, groups_of_test_rows(sample), fit_rows=rows.fit_rows, eval_rows=rows.test
-        ),
+        groups=score_groups(test, fitted, matrix, groups, fit_rows=rows.fit_rows, eval_rows=rows.test),
     )
 
 

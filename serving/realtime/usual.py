@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from serving.realtime.stages import RealtimeStages
 
 _JSON = b"application/json"
+_BYTES_A_NUMBER = 64
 
 
 class _OneRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -73,8 +74,10 @@ class UsualRequests:
         if len(body) > self._max_body_bytes:
             return None
         try:
-            row = self._decode(body).embedding
             upsampler = self._current()
+            if len(body) > _BYTES_A_NUMBER * upsampler.input_dims:  # not to be read twice
+                return None
+            row = self._decode(body).embedding
             if len(row) != upsampler.input_dims:
                 return None
             stages.parsed = perf_counter()

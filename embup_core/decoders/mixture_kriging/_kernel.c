@@ -146,4 +146,9 @@ static struct PyModuleDef MODULE = {
     PyModuleDef_HEAD_INIT, "_kernel", "Rows through MixtureKriging.", 0, METHODS, NULL, NULL, NULL, NULL,
 };
 
-PyMODINIT_FUNC PyInit__kernel(void) { return PyModule_Create(&MODULE); }
+PyMODINIT_FUNC PyInit__kernel(void) {
+    PyObject *module = PyModule_Create(&MODULE);
+    /* To be raised with what `decode` is given: a build of before is not used then. */
+    if (module != NULL && PyModule_AddIntConstant(module, "LAYOUT", 1) != 0) Py_CLEAR(module);
+    return module;
+}

@@ -1,4 +1,6 @@
-from typing import Any
+from typing import Any, Final
+
+LAYOUT: Final[int]
 
 def decode(
     decoder: tuple[Any, ...], n: int, points: Any, candidates: Any, rows: Any, confidences: Any, /

@@ -169,13 +169,12 @@ INLINE void condition(
     }
 }
 
-/* Sines and cosines of phases of less than about 1e4: Cody and Waite's reduction, Cephes' polynomials. */
+/* Sines and cosines by Cephes' polynomials, within an ulp or so of the phase: those of decoded rows are some tens. */
 INLINE void cosines_and_sines(const float *phases, float *cosines, float *sines, float length, int n) {
     for (int i = 0; i < n; i++) {
         const float x = phases[i], turns = x * 0.63661977236758134f;
         const int32_t quarter = (int32_t)(turns + (turns < 0 ? -0.5f : 0.5f));
-        const float q = (float)quarter, y = ((x - q * 1.5703125f) - q * 4.837512969970703e-4f)
-                                            - q * 7.54978995489188216e-8f, s = y * y;
+        const float y = x - (float)quarter * 1.57079632679489662f, s = y * y;
         const float sine = y + y * s * (-1.6666654611e-1f + s * (8.3321608736e-3f - s * 1.9515295891e-4f));
         const float cosine = 1 - s / 2 + s * s * (4.166664568298827e-2f + s * (-1.388731625493765e-3f
                                                                                + s * 2.443315711809948e-5f));
@@ -214,7 +213,8 @@ INLINE float neighbours(
             for (int l = 0; l < r + f; l++) squared += (a[l] - b[l]) * (a[l] - b[l]);
             work[i * n + j] = (expf(rate * sqrtf(squared)) - dot(work + i * n, work + j * n, j)) / work[j * n + j];
         }
-        work[i * n + i] = sqrtf(1 + decoder->number[NUGGET] - dot(work + i * n, work + i * n, i));
+        const float pivot = 1 + decoder->number[NUGGET] - dot(work + i * n, work + i * n, i);
+        work[i * n + i] = sqrtf(pivot > FLT_EPSILON ? pivot : FLT_EPSILON); /* copies, and hardly a nugget */
         weights[i] = (weights[i] - dot(work + i * n, weights, i)) / work[i * n + i];
     }
     for (int i = n - 1; i >= 0; i--) {

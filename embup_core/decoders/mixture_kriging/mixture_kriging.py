@@ -80,7 +80,7 @@ class MixtureKriging(KrigedTrend):
     fitted_with: ClassVar[tuple[str, ...]] = ("scikitlearn",)
     stores: ClassVar[str] = ROWS_AND_ORIGINALS
 
-    _kernel: Kernel | None = None
+    kernel_: Kernel | None = None
 
     def __init__(
         self,
@@ -160,31 +160,36 @@ class MixtureKriging(KrigedTrend):
     def _derive(self, points: NDArray[np.float32]) -> None:
         """The mixtures, from the rows as they are stored."""
         targets = self.targets_.numbers * self.targets_.scale + self.target_mean_
-        self._mixture = Mixture(targets, points, self.labels_, self._mixture_settings)
-        self._broad = Mixture(targets, points, self.broad_labels_, _BROAD)
-        self._kernel = None
+        self.mixture_ = Mixture(targets, points, self.labels_, self._mixture_settings)
+        self.broad_ = Mixture(targets, points, self.broad_labels_, _BROAD)
+        self.kernel_ = None
 
     @property
     def mixtures(self) -> tuple[Mixture, Mixture]:
         """The trend's, and the broad one."""
-        return self._mixture, self._broad
+        return self.mixture_, self.broad_
+
+    def set_params(self, **params: Any) -> Self:
+        """See `Decoder.set_params`; the extension's tables are laid out again where one is changed."""
+        self.kernel_ = None
+        return super().set_params(**params)
 
     def _compile(self) -> None:
-        if self._kernel is None and fits(self):
-            self._kernel = Kernel(self)
+        if self.kernel_ is None and fits(self):
+            self.kernel_ = Kernel(self)
 
     def _predict(self, projected: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """In one call where the extension is there, else as `CalibratedRegression` does."""
         self._compile()
-        if self._kernel is None:
+        if self.kernel_ is None:
             return super()._predict(projected)
         points = self.standardisation_(projected)
-        return self._kernel(points, self.nearest_.candidates(points, self.neighbours))
+        return self.kernel_(points, self.nearest_.candidates(points, self.neighbours))
 
     def _trend(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         d = self.trend_dims_
         trend = np.empty((len(points), self.mean_dims_), np.float32)
-        trend[:, :d] = self._mixture(points)
+        trend[:, :d] = self.mixture_(points)
         np.matmul(points, self.weights_, out=trend[:, d:])
         trend[:, d:] += self.intercept_
         return trend
@@ -194,7 +199,7 @@ class MixtureKriging(KrigedTrend):
     ) -> NDArray[np.float32]:
         step: NDArray[np.float32] = trend - mean
         d = self.trend_dims_
-        step[:, :d] = self._broad(points) - mean[:, :d]
+        step[:, :d] = self.broad_(points) - mean[:, :d]
         return step
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -63,9 +63,12 @@ def cluster_labels(coordinates: NDArray[np.float32]) -> NDArray[np.int32]:
         float32, shape (n, r), unit rows.
     """
     from sklearn.cluster import MiniBatchKMeans
+    from threadpoolctl import threadpool_limits
 
     clusters = max(1, min(MOST_CLUSTERS, len(coordinates) // ROWS_A_CLUSTER))
     if clusters == 1:
         return np.zeros(len(coordinates), np.int32)
-    found: NDArray[np.int32] = MiniBatchKMeans(clusters, n_init=1, random_state=0).fit_predict(coordinates)
+    model = MiniBatchKMeans(clusters, n_init=1, random_state=0)
+    with threadpool_limits(1):  # several threads would add up centres in any order
+        found: NDArray[np.int32] = model.fit_predict(coordinates)
     return found

@@ -35,7 +35,7 @@ def by_numpy(
     twin = type(decoder).from_arrays(decoder.settings(), decoder.arrays())
     with monkeypatch.context() as patch:
         patch.setattr(kernel, "COMPILED", False)
-        twin._kernel = None
+        twin.kernel_ = None
         return twin.predict_with_confidence(rows)
 
 
@@ -74,7 +74,7 @@ def test_it_has_settings_of_its_own(
     expected, _ = by_numpy(decoder, rows, monkeypatch)
     found = decoder.predict(rows)
     assert np.abs(found - expected).max() < 2e-6
-    assert decoder._kernel is not None
+    assert decoder.kernel_ is not None
 
 
 @needs_extension
@@ -85,7 +85,31 @@ def test_numpy_decodes_what_it_does_not_store(
     decoder = MixtureKriging(mean_dims=64, storage=storage)
     decoder.fit(sample_projected[:300], sample_coordinates[:300])
     assert np.isfinite(decoder.predict(sample_projected[300:])).all()
-    assert decoder._kernel is None
+    assert decoder.kernel_ is None
+
+
+@needs_extension
+def test_settings_changed_after_a_fit_count(
+    sample_projected: np.ndarray, sample_coordinates: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = MixtureKriging(mean_dims=64).fit(sample_projected[:300], sample_coordinates[:300])
+    rows = sample_projected[300:330]
+    before = decoder.predict(rows)
+    decoder.set_params(neighbours=3, length_scale=2.0)
+    found = decoder.predict(rows)
+    expected, _ = by_numpy(decoder, rows, monkeypatch)
+    assert np.abs(found - expected).max() < 1e-5
+    assert np.abs(found - before).max() > 1e-4
+
+
+@needs_extension
+def test_copies_and_hardly_a_nugget_give_numbers(
+    sample_projected: np.ndarray, sample_coordinates: np.ndarray
+) -> None:
+    twice = np.repeat(np.arange(300), 2)
+    decoder = MixtureKriging(mean_dims=64).fit(sample_projected[twice], sample_coordinates[twice])
+    decoder.set_params(nugget=1e-9)
+    assert np.isfinite(decoder.predict(sample_projected[:60])).all()
 
 
 @pytest.mark.parametrize("rows", [60, pytest.param(10_000, marks=pytest.mark.slow)])
