@@ -46,6 +46,13 @@ def test_a_row_without_a_direction_is_named(upsampler: Upsampler, value: float, 
         upsampler.upsample(rows)
 
 
+def test_a_row_too_short_to_have_a_direction_is_named(upsampler: Upsampler) -> None:
+    rows = np.full((3, 32), 0.1)
+    rows[1] = 1e-160  # its squares have few digits left
+    with pytest.raises(InputError, match="row 1, found only zeros"):
+        upsampler.upsample(rows)
+
+
 @pytest.mark.parametrize("shape", [(32,), (1, 31), (1, 33), (2, 2, 32)])
 def test_another_shape_is_said(upsampler: Upsampler, shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="rows of 32 numbers"):
