@@ -37,7 +37,7 @@ def test_only_the_direction_counts(upsampler: Upsampler, sample_projected: np.nd
 
 @pytest.mark.parametrize(
     ("value", "found"),
-    [(0.0, "only zeros"), (1e-160, "only zeros"), (np.nan, "a value that is not"), (np.inf, "not finite")],
+    [(0.0, "only zeros"), (np.nan, "a value that is not"), (np.inf, "not finite")],
 )
 def test_a_row_without_a_direction_is_named(upsampler: Upsampler, value: float, found: str) -> None:
     rows = np.full((3, 32), 0.1, np.float32)
