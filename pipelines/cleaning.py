@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from debugger.reading import open_dataset
+from debugger.store.names import SOURCE, list_datasets
+from embup_core.errors import EmbupError
+from embup_core.sources.resolve import cached_copy
+from embup_core.sources.stored import RECORD_FILE
+from embup_core.training.data_folder import remembered_source
 from pipelines.instance import HOME
 
 if TYPE_CHECKING:
@@ -22,6 +30,8 @@ DAYS_A_MONTH = 30.44
 STAGING = "staging"
 SOURCES = "sources"
 HANDLES = f"{HOME}/handles"
+_MADE_AGAIN = re.compile(r"unpacked-[0-9a-f]{12}|\.?sample-[0-9]+-.+")
+_FETCHED = re.compile(r"download-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ def old_runs(instance: dg.DagsterInstance, before: datetime) -> list[OldRun]:
     """Ended runs from before a time that nothing needs, the oldest first.
 
     With a run go the materializations that it recorded. So a month's successful run stays, or the month would
-    count as missing, and the last successful run of each job stays.
+    count as missing, and so do the last successful run of each job and the last run that made an asset.
 
     Parameters
     ----------
@@ -57,6 +67,8 @@ def old_runs(instance: dg.DagsterInstance, before: datetime) -> list[OldRun]:
     """
     found: list[OldRun] = []
     seen: set[str] = set()
+    latest = map(instance.get_latest_materialization_event, instance.all_asset_keys())
+    last_made_by = {event.run_id for event in latest if event is not None}
     cursor: str | None = None
     while True:  # the newest first; the cursor goes by the order of beginning, and by no other
         records = instance.get_run_records(dg.RunsFilter(statuses=_ENDED), limit=_AT_ONCE, cursor=cursor)
@@ -64,7 +76,7 @@ def old_runs(instance: dg.DagsterInstance, before: datetime) -> list[OldRun]:
             run = record.dagster_run
             if run.is_success and (PARTITION_TAG in run.tags or run.job_name not in seen):
                 seen.add(run.job_name)
-            elif record.update_timestamp < before:
+            elif run.run_id not in last_made_by and record.update_timestamp < before:
                 found.append(OldRun(run.run_id, run.job_name, run.status.value, record.update_timestamp))
         if len(records) < _AT_ONCE:
             return sorted(found, key=lambda run: run.ended)
@@ -80,9 +92,11 @@ def remove_old_runs(instance: dg.DagsterInstance, before: datetime) -> list[OldR
 
 
 def old_files(data: Path, before: datetime) -> list[Path]:
-    """Staged results and copies of sources that were written before a time, and that no asset's result names.
+    """Staged results and copies of sources that were last used before a time, and that nothing names.
 
-    All of them can be made or fetched again.
+    An asset's result names files by their place in the data folder, however that was spelled. The source that
+    the data folder belongs to and those of the debugger's data sets stay: their addresses may have expired.
+    What embup did not put below ``sources`` stays as well.
 
     Parameters
     ----------
@@ -93,21 +107,49 @@ def old_files(data: Path, before: datetime) -> list[Path]:
     """
     named = "".join(path.read_text("utf-8") for path in (data / HANDLES).glob("**/*.json"))
     staged = (path for path in (data / STAGING).glob("*/*") if not path.name.startswith("."))
-    found = (path for path in (*staged, *(data / SOURCES).glob("*")))
-    return sorted(path for path in found if str(path) not in named and _written_s(path) < before.timestamp())
+    found = (*staged, *_copies_of_sources(data))
+    return sorted(
+        path
+        for path in found
+        if path.relative_to(data).as_posix() not in named and _used_s(path) < before.timestamp()
+    )
+
+
+def _copies_of_sources(data: Path) -> list[Path]:
+    """Copies that can be made or fetched again, and that nothing known will ask for."""
+    here = list((data / SOURCES).glob("*"))
+    made = [path for path in here if _MADE_AGAIN.fullmatch(path.name)]
+    fetched = [path for path in here if _FETCHED.fullmatch(path.name) or (path / RECORD_FILE).is_file()]
+    specs = [remembered_source(data)]
+    try:
+        for name in list_datasets(data) if fetched else ():
+            with open_dataset(data, name) as opened:
+                if opened.described["kind"] == SOURCE:
+                    specs.append(opened.described["source"])
+        needed = {cached_copy(spec, data / SOURCES) for spec in specs if spec}
+    except EmbupError:  # a broken data set: nobody knows what it needs
+        return made
+    return made + [path for path in fetched if path not in needed]
 
 
 def remove_files(paths: Iterable[Path]) -> None:
-    """Remove files and folders, and the folder that held them where it is empty now."""
+    """Remove files and folders, and the folder that held them where it is empty now.
+
+    Others may remove, or write, the same meanwhile.
+    """
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-        if path.parent.name != SOURCES and not any(path.parent.iterdir()):
-            path.parent.rmdir()
+        if path.parent.name != SOURCES:
+            with suppress(OSError):  # it is not empty, or gone
+                path.parent.rmdir()
 
 
-def _written_s(path: Path) -> float:
-    """When a file, or the newest one of a folder, was written."""
-    return max((one.lstat().st_mtime for one in (path, *path.glob("**/*"))), default=0.0)
+def _used_s(path: Path) -> float:
+    """When a file, or the newest of a folder, was written or touched; infinite where it is being removed."""
+    try:
+        return max(one.lstat().st_mtime for one in (path, *path.glob("**/*")))
+    except OSError:
+        return float("inf")

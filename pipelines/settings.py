@@ -112,8 +112,8 @@ class PipelineSettings(BaseSettings):
         default=12,
         ge=0,
         description="How many of the newest versions stay when Dagster's schedule `clean` removes old ones. "
-        "What is in service, what a rollback or a batch that has not ended needs, and one version a quarter "
-        "stay as well. 0: all stay.",
+        "What is in service, what a rollback or a batch that has not ended needs, one version a quarter, and "
+        "versions younger than 90 days stay as well. 0: all stay.",
     )
     keep_run_months: int = Field(
         default=12,
@@ -124,8 +124,8 @@ class PipelineSettings(BaseSettings):
     keep_file_days: int = Field(
         default=30,
         ge=0,
-        description="Days that staged results and copies of sources stay which no result of an asset names; "
-        "they are made or fetched again. 0: all stay.",
+        description="Days after their last use that staged results and copies of sources stay which no "
+        "result of an asset, no data set of the debugger and not `source.json` names. 0: all stay.",
     )
 
     @property

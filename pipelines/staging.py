@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -63,8 +63,11 @@ class StagingArea:
         os.utime(self.folder)  # in use: the last to be removed
 
     def path(self, asset: str, version: str, suffix: str) -> Path:
-        """Where a result has its place."""
-        return self.folder / f"{asset}-{version}{suffix}"
+        """Where a result has its place; one that is there is touched, so that it does not count as old."""
+        path = self.folder / f"{asset}-{version}{suffix}"
+        with suppress(FileNotFoundError):
+            os.utime(path)
+        return path
 
     def save_array(self, asset: str, version: str, array: NDArray[Any]) -> Path:
         """Stage one array as ``.npy``."""

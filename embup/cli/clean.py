@@ -13,14 +13,15 @@ from embup_core.extras import extra_required
 def clean(
     *,
     months: Annotated[
-        int, typer.Option("--older-than-months", min=1, help="Runs that ended longer ago are removed.")
+        int,
+        typer.Option("--older-than-months", min=0, help="Runs that ended longer ago are removed; 0: none."),
     ] = 12,
     days: Annotated[
         int,
         typer.Option(
             "--files-older-than-days",
-            min=1,
-            help="Staged results and copies of sources that are older are removed.",
+            min=0,
+            help="Staged results and copies of sources that were not used for longer are removed; 0: none.",
         ),
     ] = 30,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
@@ -42,8 +43,8 @@ def clean(
     now = datetime.now(UTC)
     before = now - timedelta(days=months * DAYS_A_MONTH)
     with dg.DagsterInstance.from_config(str(prepare_dagster_home(data))) as instance:
-        runs = (old_runs if dry_run else remove_old_runs)(instance, before)
-    files = old_files(data.absolute(), now - timedelta(days=days))
+        runs = (old_runs if dry_run else remove_old_runs)(instance, before) if months else []
+    files = old_files(data.absolute(), now - timedelta(days=days)) if days else []
     if not dry_run:
         remove_files(files)
     if json:

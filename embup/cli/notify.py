@@ -78,7 +78,7 @@ def retry(*, notify_file: NotifyFile = None, data: options.Data = options.DATA) 
 
     found = Notifier(_required(notify_file), data).send_waiting()
     print_table(("message", "result"), [(key, str(delivery)) for key, delivery in found.items()])
-    if any(delivery.failed for delivery in found.values()):
+    if any(delivery.waits for delivery in found.values()):
         raise typer.Exit(FAILED)
 
 

@@ -18,6 +18,8 @@ import json
 import os
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,7 +34,7 @@ from embup_core.files.atomic import replace_durably, sync_folder, write_durably
 from embup_core.object_store.address import is_address
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import NDArray
 
@@ -44,6 +46,7 @@ ROWS_FILE: Final = "rows.npy"
 COORDINATES_FILE: Final = "coordinates.npy"
 KEPT_FIELD: Final = "kept"
 _KEPT: Final = "kept-"
+_ABANDONED_AFTER_S: Final = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,9 @@ class DropsFolder:
 
     def kept_path(self, month: str) -> Path:
         """Folder of what the present verdict on a delivery keeps, as its report names it."""
-        folder = self.state_path(month)
-        try:
-            name = json.loads((folder / REPORT_FILE).read_bytes())[KEPT_FIELD]
-        except (OSError, ValueError, LookupError, TypeError):  # `report` says what is wrong
-            return folder
-        return folder / Path(str(name)).name
+        report = self.state_path(month) / REPORT_FILE
+        name = kept_by(report.read_bytes()) if report.is_file() else None  # `report` says what is wrong
+        return report.parent if name is None else report.parent / Path(name).name
 
     def months(self) -> list[str]:
         """Months with a complete drop, in order."""
@@ -198,26 +198,36 @@ class DropsFolder:
         target = self.state_path(month)
         target.mkdir(parents=True, exist_ok=True)
         report = json.loads(files[REPORT_FILE])  # type: ignore[arg-type]  # bytes
+        former = self.kept_path(month).name
         beside = Path(tempfile.mkdtemp(prefix=_KEPT, dir=target))
-        beside.chmod(0o755)
-        for name, content in files.items():
-            if name == REPORT_FILE:
-                continue
-            if isinstance(content, bytes):
-                write_durably(beside / name, content)
-            else:
-                with (beside / name).open("wb") as file:
-                    np.save(file, content, allow_pickle=False)
-                    file.flush()
-                    os.fsync(file.fileno())
-        sync_folder(beside)
-        sync_folder(target)
-        report[KEPT_FIELD] = beside.name
-        replace_durably(target / REPORT_FILE, json.dumps(report, indent=2).encode() + b"\n")
-        for path in target.iterdir():  # of earlier verdicts
-            if path.is_dir() and path != beside:
+        try:
+            beside.chmod(0o755)
+            for name, content in files.items():
+                if name == REPORT_FILE:
+                    continue
+                if isinstance(content, bytes):
+                    write_durably(beside / name, content)
+                else:
+                    with (beside / name).open("wb") as file:
+                        np.save(file, content, allow_pickle=False)
+                        file.flush()
+                        os.fsync(file.fileno())
+            sync_folder(beside)
+            sync_folder(target)
+            report[KEPT_FIELD] = beside.name
+            replace_durably(target / REPORT_FILE, json.dumps(report, indent=2).encode() + b"\n")
+        except OSError:
+            if self.kept_path(month) != beside:  # the report may be there already
+                shutil.rmtree(beside, ignore_errors=True)
+            raise
+        for path in target.iterdir():
+            with suppress(FileNotFoundError):
+                age_s = time.time() - path.stat().st_mtime
+                if not is_superseded(path.name, former={former}, present=beside.name, age_s=age_s):
+                    continue
+            if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.is_file() and path.name != REPORT_FILE:
+            else:
                 path.unlink(missing_ok=True)
 
     def publish_landmarks(self, known: Known) -> None:
@@ -235,6 +245,35 @@ class DropsFolder:
         if not parent.is_dir():
             return []
         return sorted(path.name for path in parent.iterdir() if path.is_dir() and is_month(path.name))
+
+
+def is_superseded(name: str, *, former: Collection[str], present: str, age_s: float) -> bool:
+    """Whether an entry of a month's state belongs to an earlier verdict.
+
+    What a former report named does, and files of a verdict without a folder. Another folder may be that of
+    a check of the same month that runs elsewhere and has not written its report yet: it has a day.
+
+    Parameters
+    ----------
+    name
+        Of the file or folder.
+    former, present
+        The folders that reports before name, and the one that the present one does.
+    age_s
+        How long ago it was written.
+    """
+    if name in {REPORT_FILE, present}:
+        return False
+    return name in former or not name.startswith((_KEPT, ".")) or age_s > _ABANDONED_AFTER_S
+
+
+def kept_by(report: bytes) -> str | None:
+    """The folder that a report names; None where it names none, or cannot be read."""
+    try:
+        named = json.loads(report)[KEPT_FIELD]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return named if isinstance(named, str) else None
 
 
 def open_drops(place: str | os.PathLike[str], *, cache: Path, look: bool = False) -> DropsFolder:

@@ -9,10 +9,19 @@ import fcntl
 import hashlib
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from embup_core.drops.folder import DROPS, LANDMARKS, REPORT_FILE, STATE, DropsFolder
+from embup_core.drops.folder import (
+    DROPS,
+    LANDMARKS,
+    REPORT_FILE,
+    STATE,
+    DropsFolder,
+    is_superseded,
+    kept_by,
+)
 from embup_core.drops.format import COSINES, DROP_FILE, EXTRA_COSINES, LANDMARK_COSINES, is_month
 from embup_core.errors import ObjectChangedError, OutputError
 from embup_core.object_store import ObjectStore, mirror_prefix, remember_uploaded
@@ -34,6 +43,7 @@ LOCK_WAIT_S = 1800.0
 _LOCK_LOOK_S = 0.1
 _LOOK = ".look"
 _MOST_DESCRIPTION_BYTES = 1 << 20
+_MOST_REPORT_BYTES = 1 << 28
 
 
 class StoredDrops(DropsFolder):
@@ -116,8 +126,9 @@ class StoredDrops(DropsFolder):
     def keep(self, month: str, files: Mapping[str, bytes | NDArray[Any]]) -> None:
         """Replace the state of a month here and in the store, its report last; remove its cosines here."""
         with self._alone():
+            former = self.kept_path(month).name  # another than in the store if an upload was cut off
             super().keep(month, files)
-            self._upload_state(month)
+            self._upload_state(month, former)
             remember_uploaded(f"{self.address}/{STATE}", self.root / STATE, month)
             for name in _ONLY_CHECKED:
                 (self.drop_path(month) / name).unlink(missing_ok=True)
@@ -162,19 +173,29 @@ class StoredDrops(DropsFolder):
             path.parent.mkdir(parents=True, exist_ok=True)
             store.download(stored, path)
 
-    def _upload_state(self, month: str) -> None:
+    def _upload_state(self, month: str, former_here: str) -> None:
         """Upload a verdict: what it keeps, then its report, which replaces the former, then tidy up."""
         store, folder, below = ObjectStore(self.address), self.state_path(month), f"{STATE}/{month}"
-        kept = {
-            f"{below}/{path.relative_to(folder).as_posix()}": path
-            for path in folder.rglob("*")
-            if path.is_file() and path.name != REPORT_FILE
-        }
-        for key, path in kept.items():
-            store.upload(path, key)
         report = f"{below}/{REPORT_FILE}"
+        present = kept_by((folder / REPORT_FILE).read_bytes()) or ""
+        for path in (folder / present).iterdir():
+            store.upload(path, f"{below}/{present}/{path.name}")
+        before = store.read(report, max_bytes=_MOST_REPORT_BYTES)
+        former_there = None if before is None else kept_by(before[0])
         store.upload(folder / REPORT_FILE, report)
-        store.delete([one.key for one in store.objects(f"{below}/") if one.key not in {*kept, report}])
+        now = datetime.now(UTC)
+        store.delete(
+            [
+                one.key
+                for one in store.objects(f"{below}/")
+                if is_superseded(
+                    one.key.removeprefix(f"{below}/").partition("/")[0],
+                    former={former_here, former_there or former_here},
+                    present=present,
+                    age_s=(now - (one.modified or now)).total_seconds(),
+                )
+            ]
+        )
 
     def _upload(self, folder: Path, below: str, *, last: str) -> None:
         """Upload a folder's files; without the last one, what is there is not complete."""

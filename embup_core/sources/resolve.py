@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embup_core.errors import SourceUnavailableError
 from embup_core.extras import extra_required
-from embup_core.object_store.address import is_address
+from embup_core.object_store.address import folder_of, is_address, parsed_address
 from embup_core.sources.archive import ARCHIVE_SUFFIX, unpacked
 from embup_core.sources.files import COSINES_FILE, PROJECTED_FILE, SourceFiles
 from embup_core.sources.folder import files_in_folder
@@ -43,7 +45,8 @@ def resolve_source(
         ``https://cdn.connectly.ai/interview_prompts/ml_embedding_upsample/projected_train_embs.npy,``
         ``https://cdn.connectly.ai/interview_prompts/ml_embedding_upsample/og_train_cos_theta.npy``.
     cache_dir
-        Folder of generated, downloaded and unpacked files.
+        Folder of generated, downloaded and unpacked files. Those used are touched, so that they do not
+        count as old.
     sha256
         Expected hashes of the two files, for URLs and object stores; None skips the check.
     max_bytes
@@ -59,6 +62,32 @@ def resolve_source(
         An ``.npz`` file is damaged or holds another number of arrays than one.
     """
     spec = spec.strip()
+    files = _resolved(spec, cache_dir, sha256, max_bytes, progress)
+    for folder in {cached_copy(spec, cache_dir), files.projected.parent, files.cosines.parent}:
+        if folder is not None and folder.parent == cache_dir:
+            with suppress(OSError):  # another user's, which can be read all the same
+                os.utime(folder)
+    return files
+
+
+def cached_copy(spec: str, cache_dir: Path) -> Path | None:
+    """Where the copy of a source behind URLs or in an object store has its place; None for other sources."""
+    spec = spec.strip()
+    if re.match(r"https?://", spec, re.IGNORECASE):
+        with extra_required():
+            from embup_core.sources.download import without_secrets
+
+        return _download_folder([without_secrets(url) for url in _urls(spec)], cache_dir)
+    return folder_of(parsed_address(spec), cache_dir) if is_address(spec) else None
+
+
+def _resolved(
+    spec: str,
+    cache_dir: Path,
+    sha256: tuple[str | None, str | None],
+    max_bytes: int,
+    progress: Progress | None,
+) -> SourceFiles:
     if match := re.fullmatch(r"sample(?::(.*))?", spec):
         asked = str(SampleParameters.rows) if match[1] is None else match[1]
         rows = int(asked) if re.fullmatch(r"[0-9]{1,6}", asked) else 0
@@ -89,6 +118,15 @@ def _unpacked(files: SourceFiles, cache_dir: Path) -> SourceFiles:
     )
 
 
+def _urls(spec: str) -> list[str]:
+    return re.split(r"\s*,\s*(?=https?://)", spec, flags=re.IGNORECASE)
+
+
+def _download_folder(shown: list[str], cache_dir: Path) -> Path:
+    """Secrets in a query change from day to day (signed addresses), what they point at does not."""
+    return cache_dir / f"download-{hashlib.sha256(' '.join(shown).encode()).hexdigest()[:12]}"
+
+
 def _from_urls(
     spec: str,
     cache_dir: Path,
@@ -99,15 +137,14 @@ def _from_urls(
     with extra_required():
         from embup_core.sources.download import download, without_secrets
 
-    urls = re.split(r"\s*,\s*(?=https?://)", spec, flags=re.IGNORECASE)
+    urls = _urls(spec)
     if len(urls) != 2:
         raise SourceUnavailableError(
             f"source has {len(urls)} URL{'s' * (len(urls) > 1)}, expected two separated by a comma.",
             remedy=f"Give the URL of {PROJECTED_FILE}, a comma, and the URL of {COSINES_FILE}.",
         )
     shown = [without_secrets(url) for url in urls]
-    # Secrets in a query change from day to day (signed addresses), what they point at does not.
-    folder = cache_dir / f"download-{hashlib.sha256(' '.join(shown).encode()).hexdigest()[:12]}"
+    folder = _download_folder(shown, cache_dir)
     targets = [
         (folder / name).with_suffix(ARCHIVE_SUFFIX if address.endswith(ARCHIVE_SUFFIX) else ".npy")
         for name, address in zip((PROJECTED_FILE, COSINES_FILE), shown, strict=True)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from embup_core.object_store import StoredObject
     from embup_core.progress import Progress
 
-_RECORD = "objects.json"
+RECORD_FILE = "objects.json"
 _NAMES = frozenset(
     {PROJECTED_FILE, COSINES_FILE, GROUPS_FILE, LABELS_FILE, ANCHORS_FILE, ANCHOR_ROWS_FILE}
     | {name.removesuffix(".npy") + ARCHIVE_SUFFIX for name in (PROJECTED_FILE, COSINES_FILE)}
@@ -79,7 +79,7 @@ def files_in_store(
             if record.get(name) != _state(stored) or not (folder / name).is_file():
                 _fetch(store, stored, folder / name, max_bytes, progress)
                 record[name] = _state(stored)
-                replace_durably(folder / _RECORD, json.dumps(record, indent=1).encode())
+                replace_durably(folder / RECORD_FILE, json.dumps(record, indent=1).encode())
     except (ObjectStoreError, InvalidArgumentError) as error:
         raise SourceUnavailableError(error.message, remedy=error.remedy) from error
     try:
@@ -100,7 +100,7 @@ def _state(stored: StoredObject) -> list[str | int | None]:
 
 def _read_record(folder: Path) -> dict[str, list[str | int | None]]:
     with suppress(OSError, ValueError):
-        found = json.loads((folder / _RECORD).read_bytes())
+        found = json.loads((folder / RECORD_FILE).read_bytes())
         if isinstance(found, dict):
             return found
     return {}

@@ -12,6 +12,8 @@ from pipelines.pinned import pinned_versions
 
 CLEAN = "clean"
 SUNDAYS = "0 4 * * 0"
+LEAST_DAYS = 90
+"""No younger version goes, however many there are: it may be held, and somebody may still promote it."""
 
 
 @dg.op(
@@ -28,8 +30,11 @@ def remove_what_is_old(
     removed: dict[str, str] = {}
     if retention.keep_versions:
         try:
-            versions = registry.open().prune(
-                retention.keep_versions, quarterly=True, pinned=pinned_versions(data)
+            opened = registry.open()
+            since = f"{now - timedelta(days=LEAST_DAYS):%Y%m%d-%H%M%S}"  # as names of versions begin
+            young = [version for version in opened.version_names() if version >= since]
+            versions = opened.prune(
+                retention.keep_versions, quarterly=True, pinned=[*pinned_versions(data), *young]
             )
             removed["versions"] = ", ".join(versions) or "none"
         except EmbupError as error:

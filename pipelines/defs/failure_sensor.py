@@ -51,8 +51,9 @@ def send_waiting_messages(context: dg.SensorEvaluationContext, notifications: No
     except (EmbupError, OSError) as error:
         return dg.SkipReason(f"Messages wait: {error}")
     for key, delivery in found.items():
-        context.log.info("message %s: %s", key, delivery)
-    waiting = sum(bool(one.failed) for one in found.values())
+        log = context.log.warning if delivery.given_up else context.log.info
+        log("message %s: %s", key, delivery)
+    waiting = sum(one.waits for one in found.values())
     return dg.SkipReason(f"{waiting} messages wait." if waiting else "No message waits.")
 
 

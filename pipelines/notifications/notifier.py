@@ -33,11 +33,19 @@ class Delivery:
         Names of those that had it before.
     failed
         Why others did not take it, by name.
+    given_up
+        Whether it has failed for three days, and is tried no more.
     """
 
     reached: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     failed: dict[str, str] | None = None
+    given_up: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is tried again."""
+        return bool(self.failed) and not self.given_up
 
     def __str__(self) -> str:
         parts = [
@@ -46,6 +54,7 @@ class Delivery:
             if names
         ]
         parts += [f"not sent to {name}: {why}" for name, why in (self.failed or {}).items()]
+        parts += [f"given up after {GIVEN_UP_AFTER.days} days"] * self.given_up
         return "; ".join(parts) or "no addresses (EMBUP_NOTIFY_FILE)"
 
 
@@ -148,10 +157,11 @@ class Notifier:
                     failed[address.name] = problem
                     one = one.failed_at(digest, now)  # noqa: PLW2901
                     stopped[digest] = f"an earlier message waits: {problem}"
-            if failed and now - one.since < GIVEN_UP_AFTER:
+            given_up = bool(failed) and now - one.since >= GIVEN_UP_AFTER
+            if failed and not given_up:
                 kept.append(one)
             repeated = tuple(address.name for address in addresses if address.digest in had)
-            found[one.message.key] = Delivery(tuple(reached), repeated, failed)
+            found[one.message.key] = Delivery(tuple(reached), repeated, failed, given_up)
             self._outbox.replace([*kept, *waiting[nth + 1 :]])
         return found
 
@@ -172,7 +182,15 @@ class Notifier:
         try:
             log(f"message {message.key}: {self.send(message)}")
         except (EmbupError, OSError) as error:
-            log(f"message {message.key} was not sent, and waits: {error}")
+            waits = self._waits(message.key)
+            what = "was not sent, and waits" if waits else "was not sent, and could not be written down"
+            log(f"message {message.key} {what}: {error}")
+
+    def _waits(self, key: str) -> bool:
+        try:
+            return any(one.message.key == key for one in self._outbox.load())
+        except OSError:
+            return False
 
 
 @extra_required()

@@ -18,6 +18,7 @@ FIRST_WAIT: Final = timedelta(minutes=1)
 """After the first try that failed; each further one doubles it."""
 LONGEST_WAIT: Final = timedelta(hours=1)
 GIVEN_UP_AFTER: Final = timedelta(days=3)
+MOST_UNREADABLE: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,22 @@ class Outbox:
         self._path = folder / "waiting.jsonl"
 
     def load(self) -> list[Waiting]:
-        """All of them, the oldest first. Lines that cannot be read are passed over."""
+        """All of them, the oldest first. Lines that cannot be read are passed over, and stay."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[list[Waiting], list[str]]:
+        """What waits, and the lines that cannot be read: another version of embup may have written them."""
         try:
-            content = self._path.read_text(encoding="utf-8")
+            content = self._path.read_text(encoding="utf-8", errors="surrogateescape")
         except FileNotFoundError:
-            return []
-        found = []
+            return [], []
+        found, unreadable = [], []
         for line in content.splitlines():
             try:
                 found.append(Waiting.from_json(json.loads(line)))
             except (ValueError, LookupError, TypeError):
-                continue
-        return found
+                unreadable.append(line)
+        return found, unreadable[-MOST_UNREADABLE:]
 
     def put(self, message: Message) -> None:
         """Write a message down, unless one of its key waits already."""
@@ -97,8 +102,10 @@ class Outbox:
             self.replace([*waiting, Waiting(message, datetime.now(UTC))])
 
     def replace(self, waiting: Sequence[Waiting]) -> None:
-        """Keep these, at once or not at all."""
-        if not waiting:
+        """Keep these, and lines that cannot be read, at once or not at all."""
+        lines = [*self._read()[1], *(json.dumps(one.to_json()) for one in waiting)]
+        if not lines:
             self._path.unlink(missing_ok=True)
             return
-        replace_durably(self._path, "".join(json.dumps(one.to_json()) + "\n" for one in waiting).encode())
+        content = "".join(f"{line}\n" for line in lines)
+        replace_durably(self._path, content.encode(errors="surrogateescape"))

@@ -35,7 +35,8 @@ class SentRecord:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from sending meanwhile: they would not know what this one sends."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o700)  # messages quote errors
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

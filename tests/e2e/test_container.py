@@ -24,6 +24,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # no stubs are installed
 
 from pipelines.settings import PipelineSettings
+from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +100,22 @@ def test_the_compose_file_is_one() -> None:
         check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout
+
+
+def test_what_is_kept_can_be_set_from_outside() -> None:
+    template = (ROOT / "deploy" / "aws" / "template.yaml").read_text()
+    of_services = (("dagster-daemon", PipelineSettings), ("service", ServingSettings))
+    found = 0
+    for service, settings in of_services:
+        for name, field in settings.model_fields.items():
+            if name.startswith("keep_"):
+                variable, found = f"EMBUP_{name.upper()}", found + 1
+                passed = COMPOSE["services"][service]["environment"][variable]
+                assert passed == f"${{{variable}:-{field.default}}}"
+                parameter = name.title().replace("_", "")
+                assert f"--env {variable}=${{{parameter}}}" in template
+                assert f"  {parameter}:\n    Type: Number\n    Default: {field.default}\n" in template
+    assert found == 4
 
 
 def test_every_image_from_elsewhere_is_pinned_by_its_content() -> None:

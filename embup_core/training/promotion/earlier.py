@@ -70,8 +70,8 @@ def compare_with_earlier(
     RegistryUnavailableError
         The store does not answer: nothing is known then about any version.
     """
-    names = _deployed(registry, current)
-    for place, version in enumerate(names):
+    deployed = _deployed(registry)
+    for version in _in_place_of(current, deployed):
         artifact = _loaded(registry, version)
         if artifact is None:
             continue
@@ -85,7 +85,8 @@ def compare_with_earlier(
             )
         except ValueError:  # it takes rows of other dimensions
             return Compared(None, damage)
-        others = names[place + 1 : place + LAST_VERSIONS]
+        latest = list(dict.fromkeys(reversed(deployed)))
+        others = [other for other in latest if other not in {current, version}][: LAST_VERSIONS - 1]
         best = _best_check(rows, registry, artifact.decoder, others, new, seed) if gate.passed else None
         return Compared(replace(gate, checks=(*gate.checks, best)) if best else gate, damage)
     return Compared(None, _damage(current, "No version before it can be either: it is compared with nothing"))
@@ -95,11 +96,16 @@ def _damage(current: str, compared: str) -> str:
     return f"{current}, which was in service, cannot be loaded (embup models verify). {compared}."
 
 
-def _deployed(registry: Registry, current: str) -> list[str]:
-    """Versions that were in service and are here, the latest first."""
-    moves = [move.version for move in reversed(registry.deployments())]
-    here = (version for version in moves if (registry.root / version).is_dir())
-    return list(dict.fromkeys((current, *here)))
+def _deployed(registry: Registry) -> list[str]:
+    """Versions that were in service and that the registry still has, in the order of moves."""
+    there = set(registry.version_names())
+    return [move.version for move in registry.deployments() if move.version in there]
+
+
+def _in_place_of(current: str, deployed: Sequence[str]) -> list[str]:
+    """The version in service, those before it, the nearest first, then those that were rolled back from."""
+    first = deployed.index(current) if current in deployed else len(deployed)
+    return list(dict.fromkeys((current, *reversed(deployed[:first]), *reversed(deployed[first:]))))
 
 
 def _loaded(registry: Registry, version: str) -> Artifact | None:

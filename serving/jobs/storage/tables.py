@@ -184,8 +184,14 @@ class JobTables:
     def remove_old(self, before: datetime) -> int:
         """Remove jobs that ended before a time (UTC, without a zone), with their events; returns how many.
 
-        The newest job stays whatever its age, and with it the numbers that follow the last ones.
+        The newest job stays whatever its age, and with it the numbers that follow the last ones. Where
+        nothing at all has happened since that time the clock may be years ahead, and nothing goes.
         """
+        newest: tuple[datetime | None] | None = self.connection.execute(
+            "SELECT max(occurred_at) FROM batch_events"
+        ).fetchone()
+        if newest is None or newest[0] is None or newest[0] < before:
+            return 0
         old = (
             "SELECT batch_request_id FROM batch_jobs WHERE finished_at < ? "
             "AND sequence < (SELECT max(sequence) FROM batch_jobs)"

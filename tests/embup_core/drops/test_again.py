@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,6 +56,19 @@ def test_a_verdict_that_is_not_written_to_its_end_leaves_the_former(
     keep_verdict(place.folder, checked)
     state = place.folder.state_path("2026-01")
     assert len(list(state.iterdir())) == 2  # nothing is left of the one that was cut off
+
+
+def test_a_verdict_leaves_what_another_process_is_writing(place: Place) -> None:
+    state, former = place.folder.state_path("2026-01"), place.folder.kept_path("2026-01")
+    under_way, abandoned, legacy = state / "kept-another", state / "kept-old", state / "rows.npy"
+    for path in (under_way, abandoned):
+        path.mkdir()
+    legacy.touch()
+    os.utime(abandoned, (0, 0))
+    keep_verdict(place.folder, check_drop(place.folder, "2026-01", output_dims=DIMS))
+    present = place.folder.kept_path("2026-01")
+    assert present != former
+    assert set(state.iterdir()) == {state / "report.json", present, under_way}
 
 
 def test_a_first_drop_that_is_replaced_keeps_its_basis(place: Place) -> None:

@@ -84,12 +84,19 @@ def test_a_look_fetches_descriptions_alone_and_cosines_are_here_while_they_are_c
     reports = []
     for _ in range(2):  # checked again it comes again
         s3.requests.clear()
+        former, store = place.kept_path("2026-01").name, ObjectStore(address)
+        for left in ("kept-another/rows.npy", "rows.npy"):
+            store.write(f"state/2026-01/{left}", b"x")
         checked = check_drop(place, "2026-01", output_dims=DIMS)
         assert checked.report.accepted
         assert "cosines.npy" in fetched()
         assert cosines.is_file()
         keep_verdict(place, checked)
         assert not cosines.exists()
+        there = {one.key.split("/")[2] for one in store.objects("state/2026-01/")}
+        present = place.kept_path("2026-01").name
+        assert present != former
+        assert there == {"report.json", present, "kept-another"}  # which a check elsewhere is writing
         reports.append(checked.report)
     s3.requests.clear()
     look = open_drops(address, cache=tmp_path / "data", look=True)

@@ -136,3 +136,8 @@ def test_the_sensor_sends_what_waits(webhook: Any, addresses: Callable[..., Path
     assert not waiting.exists()
     send_waiting_messages(context)
     assert len(webhook.received) == 1
+    webhook.status = 503
+    told.tell(Message.drop_late("2026-12", due="2026-12-05"), logged.append)
+    waiting.write_text(waiting.read_text().replace(str(datetime.now(UTC).date()), "2020-01-01"))
+    given_up: Any = send_waiting_messages(context)
+    assert given_up.skip_message == "No message waits."

@@ -11,7 +11,7 @@ import pytest
 
 from embup_core.errors import InputError
 from embup_core.training.promotion import GateCheck, GateResult
-from pipelines.notifications import Delivery, Kind, Message, Notifier
+from pipelines.notifications import Delivery, Kind, Message, Notifier, outbox
 from pipelines.notifications.outbox import FIRST_WAIT, GIVEN_UP_AFTER, LONGEST_WAIT, Outbox
 from pipelines.notifications.record import KEPT_LINES, SentRecord
 
@@ -105,8 +105,8 @@ def test_waits_grow_and_after_days_a_message_is_given_up(
     notifier = Notifier(addresses(webhook.url), tmp_path)
     webhook.status = 503
     notifier.send(LATE)
-    outbox = Outbox(tmp_path / "notifications")
-    [waiting] = outbox.load()
+    box = Outbox(tmp_path / "notifications")
+    [waiting] = box.load()
     [(digest, (count, last))] = waiting.tries.items()
     assert count == 1
     longer = waiting.failed_at(digest, last)
@@ -115,8 +115,13 @@ def test_waits_grow_and_after_days_a_message_is_given_up(
     for _ in range(2000):
         longer = longer.failed_at(digest, last)
     assert longer.is_due(digest, last + LONGEST_WAIT)
-    assert notifier.send_waiting(last + GIVEN_UP_AFTER * 2)[LATE.key].failed
-    assert outbox.load() == []
+    waits = notifier.send_waiting(last + GIVEN_UP_AFTER / 2)[LATE.key]
+    assert (waits.waits, waits.given_up) == (True, False)
+    given_up = notifier.send_waiting(last + GIVEN_UP_AFTER * 2)[LATE.key]
+    assert given_up.failed
+    assert (given_up.waits, given_up.given_up) == (False, True)
+    assert "given up after 3 days" in str(given_up)
+    assert box.load() == []
 
 
 def test_a_message_waits_while_the_file_of_addresses_cannot_be_used(
@@ -131,6 +136,25 @@ def test_a_message_waits_while_the_file_of_addresses_cannot_be_used(
         damaged.write('{"message": 1}\ncut sho')
     assert Notifier(file, tmp_path).send_waiting()[LATE.key].reached
     assert webhook.titles == [LATE.title]
+    # Another version of embup may be able to read them.
+    assert (tmp_path / "notifications" / "waiting.jsonl").read_text() == '{"message": 1}\ncut sho\n'
+
+
+def test_others_read_no_messages_and_a_log_says_which_were_not_written_down(
+    webhook: Any, addresses: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    notifier, logged = Notifier(addresses(webhook.url), tmp_path), list[str]()
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "replace_durably", full)
+        notifier.tell(LATE, logged.append)
+    assert "could not be written down" in logged[0]
+    assert (tmp_path / "notifications").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "addresses").chmod(0o644)
+    notifier.tell(LATE, logged.append)
+    assert "and waits" in logged[1]
 
 
 def test_nothing_shows_an_address(

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
@@ -18,7 +19,7 @@ import msgspec
 import pytest
 
 from embup_core.errors import JobConflictError, JobError, UnknownJobError
-from serving.jobs.model import JobRequest, Phase, Progress
+from serving.jobs.model import JobRequest, Phase, Progress, utc_now
 from serving.jobs.storage.store import JobStore
 from serving.jobs.storage.tables import JobTables
 
@@ -111,6 +112,17 @@ def test_jobs_that_ended_long_ago_are_removed_when_the_store_opens(
     with duckdb.connect(str(tmp_path / "jobs.duckdb"), read_only=True) as connection:
         of = connection.execute("SELECT DISTINCT batch_request_id FROM batch_events").fetchall()
     assert {job for (job,) in of} == found
+
+
+def test_a_clock_that_is_years_ahead_removes_no_history(tmp_path: Path) -> None:
+    async def story(store: JobStore) -> tuple[int, int]:
+        for name in ("a", "b"):
+            job = await store.submit(request(name), bytes_total=600, idempotency_key=None, digest=name)
+            await store.finish(job.batch_request_id, Phase.COMPLETED)
+        removed = await store.call(JobTables.remove_old, utc_now() + timedelta(days=400))
+        return removed, len(await store.newest(limit=10))
+
+    assert with_store(tmp_path, story) == (0, 2)
 
 
 def test_ids_are_unknown_until_submitted(tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from embup_core.artifacts.history import Deployment
 from embup_core.artifacts.manifest import manifest_bytes
 from embup_core.artifacts.registry import ArtifactInfo, Registry
 from embup_core.decoders.kriging.kriging import Kriging
+from embup_core.errors import InvalidArtifactError
 from embup_core.evaluation import Intervals, PairScores, Scores
 from embup_core.training.promotion import (
     GateCheck,
@@ -19,7 +22,7 @@ from embup_core.training.promotion import (
     PreviousVersion,
     decide_promotion,
 )
-from embup_core.training.promotion.earlier import BEST
+from embup_core.training.promotion.earlier import BEST, compare_with_earlier
 from embup_core.training.publication import Published, publish_champion
 from embup_core.training.sample import open_sample
 from embup_core.training.selection import Evaluation
@@ -27,7 +30,6 @@ from embup_core.training.train import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from embup_core.training.result import TrainingResult
     from tests.conftest import AnchoredSource
@@ -283,6 +285,44 @@ def test_steps_that_the_gate_lets_pass_do_not_add_up(anchored_source: AnchoredSo
     assert [check.name for check in gate.checks if not check.passed] == [BEST]
     assert months[0].info.version in gate.reasons[0]
     assert not months[-1].promotion.promoted
+
+
+class Elsewhere:
+    """A registry whose versions lie in a store alone, all of them damaged."""
+
+    def __init__(self, moves: str) -> None:
+        self.moves = moves
+        self.root = Path("/nowhere")
+        self.fetched = ""
+
+    def version_names(self) -> list[str]:
+        return sorted(set(self.moves))
+
+    def deployments(self) -> list[Deployment]:
+        return [Deployment(version, None, "promote") for version in self.moves]
+
+    def load_artifact(self, version: str) -> None:
+        self.fetched += version
+        raise InvalidArtifactError(f"{version} is damaged.", remedy="Publish again.")
+
+
+@pytest.mark.parametrize(
+    ("moves", "current", "tried"),
+    [
+        ("abc", "c", "cba"),
+        ("abcb", "b", "bac"),  # after a rollback from c: that is the last to be compared with
+        ("ababc", "c", "cba"),
+        ("ab", "x", "xba"),
+    ],
+)
+def test_versions_in_a_bucket_take_the_place_of_a_damaged_one_those_before_it_first(
+    moves: str, current: str, tried: str
+) -> None:
+    registry: Any = Elsewhere(moves)
+    rows: Any = None
+    compared = compare_with_earlier(rows, registry, current, Kriging())
+    assert registry.fetched == tried
+    assert "No version before it" in str(compared.damage)
 
 
 class Overtaken(Registry):
