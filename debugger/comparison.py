@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from debugger.kept_open import file_state
 from debugger.queries import analysis_row
 from debugger.reading import chosen_version, open_dataset
 from debugger.store.names import find_dataset
@@ -17,6 +17,8 @@ from embup_core.debugging.slices import Partition
 from embup_core.debugging.versions import compare_versions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from debugger.reading import OpenDataset
@@ -51,19 +53,19 @@ def compare(data: Path, name: str, before: int, after: int) -> dict[str, Any]:
     ------
     InputError
         There is no such data set or version.
+    BrokenDatasetError
+        A file of it is damaged.
     """
     folder = find_dataset(data, name)
     for version in (before, after):
         chosen_version(folder, version)
     files = (folder.dataset, folder.analysis(before), folder.analysis(after))
-    return _compare(
-        data, name, before, after, tuple((s.st_ino, s.st_mtime_ns) for s in map(Path.stat, files))
-    )
+    return _compare(data, name, before, after, tuple(map(file_state, files)))
 
 
 @lru_cache(maxsize=_KEPT)
 def _compare(
-    data: Path, name: str, before: int, after: int, _files: tuple[tuple[int, int], ...]
+    data: Path, name: str, before: int, after: int, _files: tuple[tuple[int, ...] | None, ...]
 ) -> dict[str, Any]:
     """Compare once; the files that it depends on never change."""
     with ExitStack() as stack:

@@ -12,6 +12,7 @@ import numpy as np
 from embup_core.artifacts.anchors import mean_dims
 from embup_core.artifacts.basis import basis_id
 from embup_core.artifacts.reference_statistics import ReferenceStatistics
+from embup_core.artifacts.training_rows import near_training_rows
 from embup_core.decoders.base import unit_rows
 from embup_core.decoders.parts.complemented_decoder import ComplementedDecoder
 from embup_core.errors import InputError, InvalidArgumentError, NoAnchorsError, NoProjectionError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from embup_core.artifacts.artifact import Artifact
+    from embup_core.artifacts.training_rows import NearTrainingRows
     from embup_core.batch import RowUpsampler
     from embup_core.batch.spec import BadRowPolicy, BatchSpec
     from embup_core.progress import Progress
@@ -92,6 +94,7 @@ class Upsampler:
         self.version = artifact.version
         self.reference_statistics = ReferenceStatistics.from_manifest(artifact.manifest)
         self._decoder = artifact.decoder
+        self._fitted_on = {name: artifact.manifest.get(name) for name in ("data", "split")}
         self.anchor_scores = None if artifact.anchors is None else artifact.anchors.scores
         self._original_basis = None if artifact.anchors is None else artifact.anchors.basis()
         self.basis_id = basis_id(artifact.manifest)
@@ -147,6 +150,28 @@ class Upsampler:
         if basis == "original" and self._original_basis is not None:
             rows = self._original_basis(rows)
         return rows, confidence
+
+    def nearest_training_rows(self, projected: ArrayLike, *, count: int = 5) -> NearTrainingRows | None:
+        """Find the training rows of nearest z, in a decoder that holds them.
+
+        Parameters
+        ----------
+        projected
+            z: shape (input_dims,). Only its direction counts.
+        count
+            How many, at most.
+
+        Returns
+        -------
+        None where the decoder does not hold them.
+
+        Raises
+        ------
+        InputError
+            As `upsample`.
+        """
+        row = _directions(np.asarray(projected)[None], self.input_dims)
+        return near_training_rows(self._decoder, self._fitted_on, row, count)
 
     def project(self, vectors: ArrayLike, *, basis: Basis = "decoded") -> NDArray[np.float32]:
         """Project long vectors to short ones, as the unknown map did.

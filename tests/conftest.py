@@ -190,6 +190,7 @@ def publish_kriging(
     *,
     seed: int = 0,
     promote: bool = True,
+    held_out: bool = False,
 ) -> str:
     """Fit on all rows and publish; returns the version."""
     return target.publish(
@@ -199,7 +200,7 @@ def publish_kriging(
             source="sample",
             fingerprint="0" * 64,
             rows=len(projected),
-            split={"seed": 0},
+            split={"seed": 0, "held_out": held_out},
             metrics={},
             evaluation={"protocol": "none: a test's artifact"},
             reference_statistics=ReferenceStatistics.of(projected, DECILES),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embup_core.debugging.analysis import AnnotatedRows, Neighbours, Prediction
+    from embup_core.debugging.features.duplicates import DuplicateSets
     from embup_core.debugging.labels.judgement import Part
     from embup_core.debugging.labels.review_effect import ReviewEffect
     from embup_core.progress import Progress
@@ -84,7 +85,7 @@ def analyse_annotated(
         features[TEXT] = text_features(rows.texts, seed=seed)
     if progress:
         progress("searching copies", 0, None)
-    full = next((vectors for kind, vectors in features.items() if kind not in SHORT_KINDS | {TEXT}), None)
+    full = _full_vectors(features)
     sets = duplicate_sets(
         n_rows, texts=rows.texts, text_vectors=features.get(TEXT) if full is None else None, vectors=full
     )
@@ -100,7 +101,7 @@ def analyse_annotated(
     summary: dict[str, Any] = {"kind": "annotated", "rows": n_rows, "features": _rows_with(features)}
     if left_out.any():
         summary["left_out"] = int(left_out.sum())
-    if effect := _effect_of_review(whole, part.kind, left_out, seed):
+    if effect := _effect_of_review(whole, part.kind, left_out, sets, seed):
         summary["review_effect"] = asdict(effect)
     return finish(part, names, features, summary, seed=seed, progress=progress)
 
@@ -174,7 +175,7 @@ def finish(
 
 
 def _effect_of_review(
-    rows: AnnotatedRows, kind: str | None, left_out: NDArray[np.bool_], seed: int
+    rows: AnnotatedRows, kind: str | None, left_out: NDArray[np.bool_], sets: DuplicateSets, seed: int
 ) -> ReviewEffect | None:
     """What a review did to a classifier of these features, with rows that it left out still in them."""
     if rows.first_labels is None or kind is None:
@@ -182,11 +183,19 @@ def _effect_of_review(
     vectors = text_features(rows.texts, seed=seed) if kind == TEXT and rows.texts else rows.features.get(kind)
     if vectors is None:
         return None
-    copies = duplicate_sets(len(rows.labels), texts=rows.texts).copies
+    if left_out.any():  # among the sets these are nobody's copies
+        sets = duplicate_sets(len(rows.labels), texts=rows.texts, vectors=_full_vectors(rows.features))
     reviewed = blank_values([label or None for label in rows.labels], left_out, None)
     return review_effect(
-        np.asarray(vectors, np.float32), rows.first_labels, reviewed, copies, usages=rows.usages, seed=seed
-    )
+        np.asarray(vectors, np.float32), rows.first_labels, reviewed, sets.copies,
+        usages=rows.usages, seed=seed,
+    )  # fmt: skip
+
+
+def _full_vectors(features: Mapping[str, Vectors]) -> Vectors | None:
+    """Vectors that tell rows apart: the first that are neither short nor made of texts."""
+    kinds = [kind for kind in features if kind not in SHORT_KINDS | {TEXT}]
+    return np.asarray(features[kinds[0]], np.float32) if kinds else None
 
 
 def _isolation(neighbours: Neighbours) -> NDArray[np.float64]:

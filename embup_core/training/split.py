@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from embup_core.artifacts.training_rows import HELD_OUT_FIELD
 from embup_core.errors import InputError, TrainingError
 from embup_core.sources.files import GROUPS_FILE
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEST_ROWS_FIELD = "test_rows_sha256"
-HELD_OUT_FIELD = "held_out"
 _FEWEST_ROWS = 100
 _FEWEST_IN_A_PART = 3  # two make one pair, whose cosine has no variance to explain
 

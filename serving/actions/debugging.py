@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
+from debugger.comparison import compare
 from debugger.exports import EXPORT_KINDS, export
 from debugger.formats.opening import FORMATS
 from debugger.kept_open import dataset_state
@@ -85,6 +86,29 @@ async def read_dataset(
 
     if version is not None:
         await in_thread(services, lambda: _require_version(services.settings.data, name, version))
+    return await in_thread(services, read)
+
+
+async def compare_analyses(services: Services, name: str, before: int, after: int) -> dict[str, Any]:
+    """Compare two analyses of a data set as `debugger.comparison.compare` does, in a thread.
+
+    Raises
+    ------
+    ProblemError
+        404: there is no such data set or version. 503: a file is damaged.
+    """
+
+    def read() -> dict[str, Any]:
+        data = services.settings.data
+        for version in (before, after):
+            _require_version(data, name, version)
+        try:
+            return compare(data, name, before, after)
+        except InputError as error:  # it was removed meanwhile
+            raise not_found(error.message) from error
+        except BrokenDatasetError as error:
+            raise _broken(services, name, error) from error
+
     return await in_thread(services, read)
 
 

@@ -51,3 +51,15 @@ def test_the_slice_that_got_worse_is_named(imported: Path) -> None:
     assert (back["findings"]["label_error"]["new"], back["findings"]["label_error"]["gone"]) == (2, 1)
     with pytest.raises(InputError):
         compare(imported, "chat", 1, 3)
+
+
+def test_an_analysis_that_is_removed_meanwhile_is_not_there(
+    imported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(imported, "chat", analyse=quick_analysis)
+    monkeypatch.setattr(
+        "debugger.comparison.chosen_version",
+        lambda folder, version: folder.analysis(version).unlink(missing_ok=True),
+    )
+    with pytest.raises(InputError):
+        compare(imported, "chat", 1, 1)

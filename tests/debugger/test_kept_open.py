@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import duckdb
 import pytest
 
 from debugger.importing.annotated import import_annotated
@@ -72,3 +73,19 @@ def test_a_broken_one_is_opened_again(imported: Path) -> None:
     with kept.open(imported, "chat") as again:
         assert again is not opened
         assert again.count("rows") == 400
+
+
+def test_one_that_is_not_read_for_long_is_closed(imported: Path) -> None:
+    others = set(threading.enumerate())
+    kept = KeptOpen(idle_s=0.05)
+    with kept.open(imported, "chat") as opened:
+        assert opened.count("rows") == 400
+    while timers := [one for one in threading.enumerate() if one not in others]:
+        for timer in timers:
+            timer.join(timeout=60)
+    with pytest.raises(duckdb.ConnectionException):
+        opened.connection.execute("SELECT 1")
+    with kept.open(imported, "chat") as again:
+        assert again is not opened
+        assert again.count("rows") == 400
+    kept.close()

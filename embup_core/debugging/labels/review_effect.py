@@ -32,7 +32,7 @@ class ReviewEffect:
         Of one taught by the reviewed labels.
     judged_on
         ``test rows``: rows of other usages than train; ``left-out rows``: every labelled row, out of fold.
-        Both classifiers are judged by the reviewed labels of the same rows.
+        Both classifiers are judged by the reviewed labels of the same rows, and taught no copy of them.
     """
 
     before: Share
@@ -62,7 +62,8 @@ def review_effect(
     copies
         Number of each row's set of copies: int64, shape (n,).
     usages
-        Of rows; with 30 test rows or more the classifiers are fitted on training rows and judged on these.
+        Of rows. Test rows are judged where 30 of them have a label, and where both states label at least 30
+        training rows of two classes or more that are no copies of these.
     seed
         Of folds.
 
@@ -75,16 +76,25 @@ def review_effect(
         return None
     training = np.array([usage == TRAIN for usage in usages or [None] * len(labels)], dtype=bool)
     tested = np.array([usage not in (None, TRAIN) for usage in usages or [None] * len(labels)], dtype=bool)
-    held_out = bool(training.sum() >= FEWEST_ROWS and tested.sum() >= FEWEST_ROWS)
+    tested &= new.codes >= 0
+    # A review drops copies of test rows; a classifier that still knew them would seem to be the better one.
+    training &= ~np.isin(copies, copies[tested])
+    fits = [np.flatnonzero(training & (coded.codes >= 0)) for coded in (old, new)]
+    held_out = bool(tested.sum() >= FEWEST_ROWS) and all(
+        len(fit) >= FEWEST_ROWS and len(np.unique(coded.codes[fit])) > 1
+        for fit, coded in zip(fits, (old, new), strict=True)
+    )
+    # Out of fold, copies are left out together; but a row without a label is in no fold.
+    unseen = (old.codes >= 0) | ~np.isin(copies, copies[old.taught])
+    judged = tested if held_out else (new.codes >= 0) & unseen
     shares = []
-    for coded in (old, new):
+    for fit, coded in zip(fits, (old, new), strict=True):
         if held_out:
-            p = predict_from(vectors, coded, np.flatnonzero(training & (coded.codes >= 0)), seed=seed)
+            p = predict_from(vectors, coded, fit, seed=seed)
         else:
             p = out_of_fold(vectors, coded, copies, seed=seed)
         best = np.where(np.isfinite(p), p, 0).argmax(axis=1)
-        judged = (new.codes >= 0) & np.isfinite(p[:, 0]) & (tested if held_out else True)
-        rows = np.flatnonzero(judged)
+        rows = np.flatnonzero(judged & np.isfinite(p[:, 0]))
         right = [coded.classes[best[row]] == new.classes[new.codes[row]] for row in rows.tolist()]
         shares.append(Share.of(np.array(right, dtype=bool)))
     return ReviewEffect(shares[0], shares[1], "test rows" if held_out else "left-out rows")

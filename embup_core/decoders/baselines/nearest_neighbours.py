@@ -57,6 +57,11 @@ class NearestNeighbours(ComplementedRegression):
         super().__init__(mean_dims=mean_dims, complement_length_scale=complement_length_scale, seed=seed)
         self.neighbours = neighbours
 
+    @property
+    def training_rows(self) -> NearestRows | None:
+        """The training rows; see `ComplementedDecoder.training_rows`."""
+        return self.nearest_
+
     def fit_mean(self, points: NDArray[np.float32], targets: NDArray[np.float32]) -> None:
         """Store the rows.
 

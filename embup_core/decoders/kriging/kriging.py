@@ -72,6 +72,11 @@ class Kriging(ComplementedDecoder):
         self.complement_length_scale = complement_length_scale
         self.seed = seed
 
+    @property
+    def training_rows(self) -> NearestRows | None:
+        """The training rows; see `ComplementedDecoder.training_rows`."""
+        return self.nearest_
+
     def _fit_principal(self, projected: NDArray[np.float32], principal: NDArray[np.float32]) -> None:
         """Learn the trend and store its residual at each training row.
 

@@ -85,6 +85,11 @@ class MetricKriging(Kriging):
         self.step_rows = step_rows
         self.learning_rate = learning_rate
 
+    @property
+    def training_rows(self) -> None:
+        """None: they are held in the metric."""
+        return
+
     def _fit_metric(self, points: NDArray[np.float32], targets: NDArray[np.float32]) -> None:
         """Learn the map for the trend's residuals.
 

@@ -15,6 +15,8 @@ from embup_core.decoders.parts.standard_units import Standardisation, principal_
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from embup_core.decoders.parts.neighbours import NearestRows
+
 _PHASES_A_NUMBER = 4
 """As many phases as numbers of z would do, were there no whole turns to find out."""
 
@@ -46,6 +48,11 @@ class ComplementedDecoder(Decoder):
         A complement of few dimensions has large chance dot products, of variance 1 / dimensions.
         """
         return min(self.mean_dims, 2 * (3 * self.output_dims_ // 8))
+
+    @property
+    def training_rows(self) -> NearestRows | None:
+        """The training rows' z in standard units, in their order; None where it does not hold them."""
+        return None
 
     @property
     def _n_frequencies(self) -> int:

@@ -65,6 +65,11 @@ class KrigedTrend(CalibratedRegression):
     residuals_: QuantizedResiduals
     nearest_: NearestRows
 
+    @property
+    def training_rows(self) -> NearestRows | None:
+        """The training rows; see `ComplementedDecoder.training_rows`."""
+        return self.nearest_
+
     @abstractmethod
     def _fit_trend(self, points: NDArray[np.float32], targets: NDArray[np.float32], *, in_fold: bool) -> None:
         """Fit the trend to z in standard units and its targets; ``in_fold`` where it only calibrates."""

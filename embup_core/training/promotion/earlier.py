@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from embup_core.artifacts.training_rows import HELD_OUT_FIELD
 from embup_core.errors import ArtifactError, RegistryUnavailableError
 from embup_core.evaluation import DecodedRows
 from embup_core.evaluation.paired import paired_r2
 from embup_core.training.promotion.gate import compare_on_held_out, compared_rows, interval_of
 from embup_core.training.promotion.result import GateCheck, GateResult, Margins
-from embup_core.training.split import HELD_OUT_FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

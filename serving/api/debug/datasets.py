@@ -12,13 +12,12 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from debugger.comparison import compare
 from debugger.queries import analysis_row, finding_counts, get_row, list_findings, suggest
 from debugger.views.classes import list_slices
 from embup_core.errors import InputError
 from serving.actions.debugging import (
+    compare_analyses,
     describe_dataset,
-    in_thread,
     known_datasets,
     not_found,
     read_dataset,
@@ -207,9 +206,7 @@ class DebugController(Controller):
         after: Annotated[int, QueryParameter(ge=1, le=2**31 - 1, description="The later one.")],
     ) -> DebugComparison:
         """Answer which scores, slices and findings got better and worse."""
-        for version in (before, after):  # says which one is missing
-            await read_dataset(services, name, lambda _: None, version=version)
-        found = await in_thread(services, partial(compare, services.settings.data, name, before, after))
+        found = await compare_analyses(services, name, before, after)
         return msgspec.convert(json.loads(msgspec.json.encode(found)), DebugComparison)
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PATH: Final = "/console/try"
 LONGEST_ROW: Final = 7000  # an address has room for some more
 FIRST_NUMBERS: Final = 8
+NEAREST: Final = 5
 BINS: Final = 240
 CURVE: Final = (960.0, 120.0)
 _SEPARATORS: Final = re.compile(r"[\s,;\[\]]+")
@@ -64,10 +65,13 @@ class TryPages(Controller):
                 services.file_executor, _drawn, services, take
             )
             return Redirect(f"{PATH}?row={','.join(f'{value:.6f}' for value in drawn)}", status_code=303)
-        tried, problem, remedy = None, "", ""
+        tried, near, problem, remedy = None, None, "", ""
         if row.strip():
             try:
                 tried = await _tried(services, row, basis)
+                near = await asyncio.get_running_loop().run_in_executor(
+                    services.file_executor, _near, services, tried
+                )
             except EmbupError as error:
                 shown = services.public if isinstance(error, ArtifactError) else str
                 problem, remedy = shown(error.message), shown(error.remedy)
@@ -80,6 +84,7 @@ class TryPages(Controller):
             row=row,
             basis=basis,
             tried=tried,
+            near=near,
             problem=problem,
             remedy=remedy,
             dims=model.dims,
@@ -132,6 +137,8 @@ class Tried(NamedTuple):
     ----------
     vector
         float32, shape (output dimensions,).
+    row
+        What it was made of.
     numbers
         The first ones.
     curve
@@ -150,6 +157,7 @@ class Tried(NamedTuple):
     """
 
     vector: NDArray[np.float32]
+    row: tuple[float, ...]
     numbers: tuple[float, ...]
     curve: str
     confidence: float | None
@@ -212,6 +220,7 @@ def _described(
     training = upsampler.reference_statistics
     return Tried(
         vector=vector,
+        row=tuple(row),
         numbers=tuple(vector[:FIRST_NUMBERS].tolist()),
         curve=envelope(vector.tolist(), bins=BINS, width=CURVE[0], height=CURVE[1]),
         confidence=None if np.isnan(confidence) else confidence,
@@ -222,6 +231,23 @@ def _described(
         paused=paused,
         version=upsampler.version,
     )
+
+
+def _near(services: Services, tried: Tried) -> list[tuple[int | None, float, float]] | None:
+    """Number, distance and cosine of the nearest training rows; for a thread.
+
+    Returns
+    -------
+    None where the decoder does not hold them, or another one is in service by now.
+    """
+    upsampler = services.model.current()
+    found = None
+    if upsampler.version == tried.version:
+        found = upsampler.nearest_training_rows(tried.row, count=NEAREST)
+    if found is None:
+        return None
+    numbers = [None] * len(found.distances) if found.numbers is None else found.numbers.tolist()
+    return list(zip(numbers, found.distances.tolist(), found.cosines.tolist(), strict=True))
 
 
 def _parsed(text: str, dims: int) -> list[float]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from litestar import Controller, Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from debugger.comparison import compare
 from debugger.queries import analysis_row
 from embup_core.debugging.kinds import FINDING_KINDS, SCORE_KINDS
 from embup_core.debugging.versions import ALL_ROWS
 from serving.access.sessions import Viewer
 from serving.actions.debugging import (
+    compare_analyses,
     describe_dataset,
-    in_thread,
     known_datasets,
-    not_found,
     read_dataset,
 )
 from serving.pages.debugger.frame import PATH, dataset_page, frame_of
@@ -85,10 +82,7 @@ class DatasetPages(Controller):
         )
         second = after or versions[-1]
         first = before or max((one for one in versions if one < second), default=second)
-        for version in (first, second):
-            if version not in versions:
-                raise not_found(f"There is no analysis {version} of {name}.")
-        compared = await in_thread(services, partial(compare, services.settings.data, name, first, second))
+        compared = await compare_analyses(services, name, first, second)
         return dataset_page(
             "compare.html", request, viewer, frame, tab="", title="Two analyses",
             compared=compared, versions=versions, first=first, second=second, meanings=SCORE_KINDS,

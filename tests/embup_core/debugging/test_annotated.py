@@ -196,3 +196,20 @@ def test_rows_that_are_left_out_count_for_nothing(planted: Planted, with_vectors
     assert found.summary["left_out"] == left_out.sum()
     copies = {"contradicting_labels", "duplicate_across_usages", "duplicates"}
     assert not [one for one in found.findings if one.kind in copies]
+
+
+@pytest.mark.parametrize("dropped", [0, 20])
+def test_copies_by_their_vectors_do_not_show_what_decisions_are_worth(dropped: int) -> None:
+    """Labels are noise, and each vector stands twice with one of them: it is not to be told from its copy."""
+    rng = np.random.default_rng(0)
+    vectors = np.repeat(rng.standard_normal((100, 16)), 2, axis=0).astype(np.float32)
+    labels: list[str | None] = [f"class {code}" for code in np.repeat(rng.integers(0, 3, 100), 2)]
+    left_out = np.arange(200) < dropped
+    relabelled = ["class 0", *labels[1:]]
+    rows = AnnotatedRows(
+        relabelled, features={"vector": vectors}, left_out=left_out, first_labels=["class 1", *labels[1:]]
+    )
+    effect = analyse_annotated(rows).summary["review_effect"]
+    assert effect["before"]["rows"] == effect["after"]["rows"] == 200 - dropped
+    assert effect["before"]["accuracy"] < 0.6
+    assert effect["after"]["accuracy"] < 0.6

@@ -163,3 +163,50 @@ def test_a_review_raises_the_accuracy() -> None:
     assert effect.before.rows == effect.after.rows == 100
     assert effect.after.accuracy > effect.before.accuracy
     assert review_effect(vectors, [None] * 400, names(codes), np.arange(400)) is None
+
+
+def test_dropping_copies_of_test_rows_is_worth_nothing() -> None:
+    """Labels are noise: a classifier that knows copies of test rows by heart is not better for it."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((200, 24)).astype(np.float32)
+    vectors[150:] = vectors[:50]
+    labels = names(rng.integers(0, 2, 200))
+    labels[150:] = labels[:50]
+    copies = np.arange(200)
+    copies[150:] = copies[:50]
+    usages = ["train"] * 150 + ["test"] * 50
+    effect = review_effect(vectors, labels, [None] * 50 + labels[50:], copies, usages=usages)
+    assert effect is not None
+    assert effect.judged_on == "test rows"
+    assert effect.before == effect.after
+    assert effect.before.accuracy < 0.75
+
+
+@pytest.mark.parametrize(
+    ("unlabelled_before", "unlabelled_test_rows"), [(slice(0, 170), 0), (slice(0, 0), 27)]
+)
+def test_test_rows_are_judged_only_with_labels_enough(
+    unlabelled_before: slice, unlabelled_test_rows: int
+) -> None:
+    """30 test rows: no training row had a label before the review, or three of these rows have one."""
+    vectors, codes = blobs(3, 70)
+    reviewed = names(codes[:200])
+    reviewed[200 - unlabelled_test_rows :] = [None] * unlabelled_test_rows
+    before = list(reviewed)
+    before[unlabelled_before] = [None] * len(before[unlabelled_before])
+    usages = ["train"] * 170 + ["test"] * 30
+    effect = review_effect(vectors[:200], before, reviewed, np.arange(200), usages=usages)
+    assert effect is not None
+    assert effect.judged_on == "left-out rows"
+    assert effect.before.rows == effect.after.rows == 200 - unlabelled_test_rows
+    assert effect.before.accuracy > 0.9
+
+
+def test_a_row_that_got_the_label_of_its_copy_is_not_judged() -> None:
+    vectors, codes = blobs(2, 40)
+    vectors[40:] = vectors[:40]
+    codes[40:] = codes[:40]
+    before = names(codes[:40]) + [None] * 40
+    effect = review_effect(vectors, before, names(codes), np.tile(np.arange(40), 2))
+    assert effect is not None
+    assert effect.before.rows == effect.after.rows == 40

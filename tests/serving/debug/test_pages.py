@@ -171,3 +171,12 @@ def test_what_decisions_are_worth_stands_beside_them(debugged: Debugged) -> None
     told = get(debugged, f"{BASE}/reviews").text
     assert "50.0 % of 60 test rows" in told
     assert "75.0 %" in told
+
+
+def test_a_comparison_with_a_damaged_analysis_says_so(debugged: Debugged) -> None:
+    run(debugged.data, NAME, analyse=quick_analysis)
+    find_dataset(debugged.data, NAME).analysis(1).write_bytes(b"damaged")
+    shown = get(debugged, f"{BASE}/compare?before=1&after=2")
+    assert (shown.status_code, shown.headers["content-type"][:9]) == (503, "text/html")
+    asked = debugged.service.http.get(f"/v1/debug/datasets/{NAME}/comparison?before=1&after=2")
+    assert (asked.status_code, asked.json()["type"]) == (503, "/problems/broken-data-set")

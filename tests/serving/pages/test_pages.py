@@ -11,11 +11,15 @@ import httpx
 import numpy as np
 import pytest
 
+from embup_core.sources import SampleParameters, generate_sample
+from embup_core.training.train import train
 from serving.pages.console.forms import LONGEST_FORM, MOST_FIELDS
 from serving.pages.layout import POLICY
+from tests.conftest import publish_kriging
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from embup_core.artifacts.registry import Registry
     from tests.serving.pages.conftest import Console
@@ -228,6 +232,57 @@ def test_a_drawn_row_has_an_address_of_its_own(console: Console, take: str) -> N
     assert low is not None
     if take == "random":
         assert low[1] == "warn", "a direction at random is unlike the training rows"
+
+
+def test_the_nearest_training_rows_have_their_numbers(
+    serve: Callable[..., Any],
+    tmp_path: Path,
+    sample_projected: np.ndarray,
+    sample_coordinates: np.ndarray,
+) -> None:
+    """Of a version trained without some rows, of one with rows held out, and of one that holds no rows."""
+    from embup_core.artifacts.artifact import Provenance
+    from embup_core.artifacts.golden import golden_inputs
+    from embup_core.artifacts.registry import Registry
+    from embup_core.decoders.baselines.linear_residual import LinearResidual
+    from tests.serving.pages.conftest import Console
+
+    registry = Registry(tmp_path / "registry")
+    source = generate_sample(tmp_path / "source", parameters=SampleParameters(rows=450))
+    z, without = np.load(source.projected), [0, 5, 6]
+    train(str(source.projected.parent), decoder="kriging", registry=registry, promote=True, without=without)
+    console = Console(serve(decoders=registry.root))
+
+    def table(row: int) -> list[list[str]]:
+        text = ",".join(map(str, z[row].tolist()))
+        shown = console.http.get("/console/try", params={"row": text})
+        assert shown.status_code == 200
+        _, title, section = shown.text.partition("Nearest training rows")
+        assert bool(title) == ("near-title" in shown.text)
+        section = section.partition("</section>")[0]
+        return [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", line) for line in section.split("<tr>")[2:]]
+
+    for row in (5, 7, 449):
+        distances = np.linalg.norm(z - z[row], axis=1)
+        distances[without] = np.inf
+        found = table(row)
+        assert [int(line[0]) for line in found] == np.argsort(distances, kind="stable")[:5].tolist()
+        np.testing.assert_allclose([float(line[1]) for line in found], np.sort(distances)[:5], atol=1e-4)
+        cosines = [float(line[2]) for line in found]
+        assert cosines[0] > 0.999 if row != 5 else max(cosines) < 0.999
+
+    publish_kriging(registry, sample_projected, sample_coordinates, held_out=True)
+    assert console.http.post("/v1/models/reload").status_code == 200
+    assert [line[0] for line in table(7)] == ["unknown"] * 5
+    registry.publish(
+        LinearResidual().fit(sample_projected, sample_coordinates),
+        golden=golden_inputs(sample_projected),
+        provenance=Provenance("sample", "0" * 64, len(sample_projected), {}, {}, {"protocol": "none"}),
+        promote=True,
+    )
+    assert console.http.post("/v1/models/reload").status_code == 200
+    assert table(7) == []
+    console.http.close()
 
 
 def test_trying_a_row_counts_neither_as_a_request_nor_as_a_row(console: Console) -> None:
