@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from embup_core.artifacts.anchors import described_anchors
+from embup_core.artifacts.training_rows import HELD_OUT_FIELD
 from embup_core.errors import ArtifactError
 from embup_core.evaluation import DecodedRows, pair_scores
-from embup_core.training.split import HELD_OUT_FIELD, TEST_ROWS_FIELD
+from embup_core.training.split import TEST_ROWS_FIELD
 
 if TYPE_CHECKING:
     from embup_core.artifacts.registry import Registry
