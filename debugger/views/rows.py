@@ -28,8 +28,9 @@ def row_lines(opened: OpenDataset, rows: Sequence[int]) -> list[dict[str, Any]]:
     Returns
     -------
     A row each, in the order of `rows`: ``row``, ``external_id``, ``text`` (300 characters), ``characters``,
-    ``usage``, ``label``, ``predicted``, ``confidence``, ``score`` of the kind of `ranking_score`, and
-    ``decision`` and ``decided_label`` of the review that holds.
+    ``usage``, ``label``, ``predicted`` and its ``confidence`` (of the finding that doubts the label, else of
+    the classifier), ``score`` of the kind of `ranking_score`, and ``decision`` and ``decided_label`` of the
+    review that holds.
     """
     wanted = [int(row) for row in rows[:MOST_LINES]]
     if not wanted:
@@ -43,12 +44,19 @@ def row_lines(opened: OpenDataset, rows: Sequence[int]) -> list[dict[str, Any]]:
             SELECT row, label, confidence FROM own_predictions SEMI JOIN wanted USING (row)
             QUALIFY row_number() OVER (PARTITION BY row ORDER BY source) = 1
         ),
-        ranked AS (SELECT row, value FROM scores SEMI JOIN wanted USING (row) WHERE kind = $kind)
+        ranked AS (SELECT row, value FROM scores SEMI JOIN wanted USING (row) WHERE kind = $kind),
+        -- A finding weighs copies of the row, too, and may name another label than the classifier alone.
+        doubted AS (
+            SELECT rows[1] AS row, any_value(evidence ->> 'predicted') AS label,
+                any_value((evidence ->> 'predicted_probability')::DOUBLE) AS confidence
+            FROM findings WHERE kind = 'label_error' AND rows[1] IN (SELECT row FROM wanted) GROUP BY ALL
+        )
         SELECT wanted.row, external_id, left(text, $shown) AS text, length(text) AS characters, usage,
-            labels.label, told.label AS predicted, told.confidence, ranked.value AS score,
+            labels.label, coalesce(doubted.label, told.label) AS predicted,
+            coalesce(doubted.confidence, told.confidence) AS confidence, ranked.value AS score,
             decisions.action AS decision, decisions.label AS decided_label
         FROM wanted JOIN rows USING (row) LEFT JOIN labels USING (row) LEFT JOIN told USING (row)
-            LEFT JOIN ranked USING (row) LEFT JOIN decisions USING (row)
+            LEFT JOIN doubted USING (row) LEFT JOIN ranked USING (row) LEFT JOIN decisions USING (row)
         ORDER BY place
         """,
         {"rows": wanted, "shown": TEXT_SHOWN, "kind": ranking_score(opened) or ""},

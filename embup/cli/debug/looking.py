@@ -135,8 +135,9 @@ def findings(
         print(f"{one['finding']}  {one['severity']}  {one['kind']}  {line(one['title'], 2 * LINE)}")
         if rows:
             print(f"    row {shown}" if one["row_count"] == 1 else f"    rows {shown}")
-        if one["text"] and one["row_count"] == 1:
-            print(f"    {line(one['label']) or 'no label'}: {line(one['text'])}")
+        if one["text"]:
+            label = f"{line(one['label']) or 'no label'}: " if one["row_count"] == 1 else ""
+            print(f"    {label}{line(one['text'])}")
     if not found:
         say("no findings" if counts else "nothing was found")
         return
@@ -162,9 +163,11 @@ def show(
     """Show everything about one row."""
     from debugger.queries import get_row
     from debugger.reading import open_dataset
+    from debugger.views.rows import row_lines
 
     with open_dataset(data, name, version=version) as opened:
         found = get_row(opened, row)
+        likeliest = row_lines(opened, [row])[0]["predicted"]
         analysed = opened.version
     if json:
         print_json({"name": name, "version": analysed, **found})
@@ -190,7 +193,7 @@ def show(
     for one in found["findings"]:
         print(f"\n{one['severity']}  {one['kind']}  {line(one['title'], 2 * LINE)}")
         print(f"    {line(one['suggestion'], 200)}")
-    say_next(*_choices(data, name, row, found))
+    say_next(*_choices(data, name, row, found, likeliest))
 
 
 def _decision(found: dict[str, Any]) -> str | None:
@@ -224,13 +227,12 @@ def _print_neighbours(found: dict[str, Any]) -> None:
         )
 
 
-def _choices(data: Path, name: str, row: int, found: dict[str, Any]) -> list[str]:
+def _choices(data: Path, name: str, row: int, found: dict[str, Any], likeliest: str | None) -> list[str]:
     """Decisions that make sense for the row, as commands."""
     if found["decision"] is not None:
         return [command(data, "review", name, row, "undo"), command(data, "findings", name)]
-    likeliest = next((one["label"] for one in found["predictions"] if one["label"] != found["label"]), None)
     steps = [command(data, "review", name, row, "confirm")] if found["label"] else []
-    if likeliest is not None and likeliest.isprintable():
+    if likeliest not in (None, found["label"]) and likeliest.isprintable():
         steps.insert(0, command(data, "review", name, row, "relabel", "--label", likeliest))
     return [*steps, command(data, "review", name, row, "drop")]
 

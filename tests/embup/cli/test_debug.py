@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pytest
 import typer
@@ -92,6 +94,22 @@ def test_every_command_answers_in_json(analysed: Path, chat: Chat, embup: Run) -
         embup("debug", "export", "chat", "annotate", "next.csv", "--count", "3", "--json", cwd=analysed)
     )
     assert exported["rows"] == 3
+
+
+def test_the_label_that_is_offered_is_that_of_the_finding(analysed: Path, tmp_path: Path, embup: Run) -> None:
+    """Copies of a row count in a finding, and not in what the classifier says of the row alone."""
+    shutil.copytree(analysed / "data", tmp_path / "data")
+    (analysis,) = (tmp_path / "data").rglob("analysis-1.duckdb")
+    with duckdb.connect(analysis) as opened:
+        ((row, evidence),) = opened.execute(
+            "SELECT rows[1], evidence FROM findings WHERE kind = 'label_error' ORDER BY finding LIMIT 1"
+        ).fetchall()
+        changed = json.dumps({**json.loads(evidence), "predicted": "of its copies"})
+        opened.execute(
+            "UPDATE findings SET evidence = ? WHERE kind = 'label_error' AND rows[1] = ?", [changed, row]
+        )
+    offered = next_command(embup("debug", "show", "chat", row, cwd=tmp_path))
+    assert offered[3:] == [str(row), "relabel", "--label", "of its copies"]
 
 
 def test_a_review_is_applied_by_the_next_run_and_the_export(chat: Chat, tmp_path: Path, embup: Run) -> None:
