@@ -34,7 +34,7 @@ COPY serving ./serving
 COPY embup ./embup
 COPY pipelines ./pipelines
 RUN /opt/embup/bin/python -m pip install --no-deps --force-reinstall . \
-    && cd / && /opt/embup/bin/python -c "import embup_core.decoders.mixture_kriging._kernel, embup_core.text._digits"
+    && /opt/embup/bin/python -P -c "import embup_core.decoders.mixture_kriging._kernel, embup_core.text._digits"
 
 
 FROM compiler AS build-pipelines
@@ -54,7 +54,7 @@ COPY serving ./serving
 COPY embup ./embup
 COPY pipelines ./pipelines
 RUN /opt/embup/bin/python -m pip install --no-deps --force-reinstall . \
-    && cd / && /opt/embup/bin/python -c "import embup_core.decoders.mixture_kriging._kernel, embup_core.text._digits"
+    && /opt/embup/bin/python -P -c "import embup_core.decoders.mixture_kriging._kernel, embup_core.text._digits"
 
 
 # What both have when they run. Nothing is written outside of /data and /tmp.
