@@ -73,7 +73,7 @@ static int hold_decoder(Buffers *buffers, PyObject *given, Decoder *decoder) {
     return hold_mixture(buffers, fine, size, &decoder->fine) && hold_mixture(buffers, broad, size, &decoder->broad);
 }
 
-INLINE Py_ssize_t larger(Py_ssize_t a, Py_ssize_t b) { return a > b ? a : b; }
+static Py_ssize_t larger(Py_ssize_t a, Py_ssize_t b) { return a > b ? a : b; }
 
 /* Working memory in one block, which the caller frees; NULL and MemoryError where there is none. */
 static float *allocate(const Decoder *decoder, Memory *memory) {

@@ -12,13 +12,8 @@
 
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#define INLINE static inline __attribute__((always_inline))
-#elif defined(__GNUC__)
-#define FOR_EACH_PROCESSOR
-#define INLINE static inline __attribute__((always_inline))
 #else
 #define FOR_EACH_PROCESSOR
-#define INLINE static inline
 #endif
 
 /* Numbers of a decoder, and where its tables are; both in the order of `kernel.py`. */
@@ -52,14 +47,16 @@ typedef struct {
     int16_t *rounded;
 } Memory;
 
-INLINE float dot(const float *a, const float *b, int n) {
+FOR_EACH_PROCESSOR
+static float dot(const float *a, const float *b, int n) {
     float sum = 0;
     for (int i = 0; i < n; i++) sum += a[i] * b[i];
     return sum;
 }
 
 /* Adds factors @ rows, (count) @ (count, n), to a sum that is held in registers, a part at a time. */
-INLINE void combine(float *sum, const float *rows, const float *factors, int count, int n) {
+FOR_EACH_PROCESSOR
+static void combine(float *sum, const float *rows, const float *factors, int count, int n) {
     int start = 0;
     for (; start + PART <= n; start += PART) {
         float part[PART] = {0};
@@ -74,7 +71,8 @@ INLINE void combine(float *sum, const float *rows, const float *factors, int cou
 }
 
 /* Puts a value among the largest ones, which are sorted downwards; the smallest of them falls out. */
-INLINE void keep(float *values, int32_t *places, int n, float value, int32_t place) {
+FOR_EACH_PROCESSOR
+static void keep(float *values, int32_t *places, int n, float value, int32_t place) {
     int at = n - 1;
     for (; at > 0 && values[at - 1] < value; at--) values[at] = values[at - 1], places[at] = places[at - 1];
     values[at] = value, places[at] = place;
@@ -82,7 +80,8 @@ INLINE void keep(float *values, int32_t *places, int n, float value, int32_t pla
 
 /* Products z_i z_j and, below them, z in the mixture's units; all of them rounded. A rounded sum is off
  * by at most what is returned times the unit of its form, and the doubt besides. */
-INLINE float prepare(
+FOR_EACH_PROCESSOR
+static float prepare(
     const Mixture *mixture, const float *point, int r, float *products, int16_t *rounded, float *unit, float *doubt
 ) {
     const int pairs = r * (r + 1) / 2, width = pairs + r;
@@ -108,7 +107,8 @@ INLINE float prepare(
 }
 
 /* log p(k, z) of some rows but for what all components share, from forms of one byte a number. */
-INLINE void rate_components(
+FOR_EACH_PROCESSOR
+static void rate_components(
     const Mixture *mixture, int r, int rows, const int16_t *rounded, const float *units, float *found
 ) {
     const int padded = PADDED(r * (r + 1) / 2 + r), components = mixture->components;
@@ -137,7 +137,8 @@ INLINE void rate_components(
 }
 
 /* E[c | z] in its leading dimensions; only the forms of components that may be among the best are read in full. */
-INLINE void condition(
+FOR_EACH_PROCESSOR
+static void condition(
     const Mixture *mixture, int r, int d, const float *products, const float *coarse, float units, float doubt,
     float *mean
 ) {
@@ -170,7 +171,8 @@ INLINE void condition(
 }
 
 /* Sines and cosines by Cephes' polynomials, within an ulp or so of the phase: those of decoded rows are some tens. */
-INLINE void cosines_and_sines(const float *phases, float *cosines, float *sines, float length, int n) {
+FOR_EACH_PROCESSOR
+static void cosines_and_sines(const float *phases, float *cosines, float *sines, float length, int n) {
     for (int i = 0; i < n; i++) {
         const float x = phases[i], turns = x * 0.63661977236758134f;
         const int32_t quarter = (int32_t)(turns + (turns < 0 ? -0.5f : 0.5f));
@@ -185,7 +187,8 @@ INLINE void cosines_and_sines(const float *phases, float *cosines, float *sines,
 }
 
 /* Weights of the nearest rows, (K + nugget I)^-1 k, by Cholesky; `places` gets them, nearest first. */
-INLINE float neighbours(
+FOR_EACH_PROCESSOR
+static float neighbours(
     const Decoder *decoder, const float *point, const int64_t *candidates, const float *features, int32_t *places,
     float *weights, float *work
 ) {
@@ -225,7 +228,8 @@ INLINE float neighbours(
 }
 
 /* The row within the radius of the training rows; see `RadialClamp`. */
-INLINE void clamp(const Decoder *decoder, const float *point, float *within) {
+FOR_EACH_PROCESSOR
+static void clamp(const Decoder *decoder, const float *point, float *within) {
     const int r = decoder->size[INPUT];
     const float squared = dot(point, point, r), most = decoder->number[RADIUS_SQUARED];
     const float shrink = squared > most ? most / squared : 1;
