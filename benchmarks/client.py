@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import socket
 import time
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 HEAD_END = b"\r\n\r\n"
 RECEIVE_BYTES = 1 << 16
+_UNLIMITED = 1 << 20
 
 
 class Answered(NamedTuple):
@@ -128,9 +130,37 @@ class OpenLoop:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
-    def send(self, bodies: Sequence[bytes], *, rate: float, seconds: float, seed: int) -> list[Answered]:
-        """Send at Poisson moments: a slow answer holds no later request back."""
-        return self._runner.run(self._send(bodies, rate, seconds, random.Random(seed)))
+    def send(
+        self,
+        bodies: Sequence[bytes],
+        *,
+        rate: float,
+        seconds: float,
+        seed: int,
+        connections: int | None = None,
+        refusals: bool = False,
+    ) -> list[Answered]:
+        """Send at Poisson moments: a slow answer holds no later request back.
+
+        Parameters
+        ----------
+        bodies
+            Of the requests; each sends one of them.
+        rate
+            Requests a second, on average.
+        seconds
+            How long.
+        seed
+            Of the moments.
+        connections
+            Most at a time: a request that is due waits for a free one, and that counts as its latency. None:
+            as many as it takes.
+        refusals
+            Whether another status than 200 counts as an answer that takes for ever; otherwise it ends the
+            benchmark.
+        """
+        limit = asyncio.Semaphore(connections or _UNLIMITED)
+        return self._runner.run(self._send(bodies, rate, seconds, random.Random(seed), limit, refusals))
 
     def close(self) -> None:
         """Close every connection."""
@@ -139,14 +169,24 @@ class OpenLoop:
         self._runner.close()
 
     async def _send(
-        self, bodies: Sequence[bytes], rate: float, seconds: float, draw: random.Random
+        self,
+        bodies: Sequence[bytes],
+        rate: float,
+        seconds: float,
+        draw: random.Random,
+        limit: asyncio.Semaphore,
+        refusals: bool,
     ) -> list[Answered]:
         answered: list[Answered] = []
 
         async def one(body: bytes) -> None:
             started = time.monotonic()
-            status, head, answer = await self._request(body)
+            async with limit:
+                status, head, answer = await self._request(body)
             latency_ms = (time.monotonic() - started) * 1e3
+            if status != 200 and refusals:
+                answered.append(Answered(started, math.inf))
+                return
             if status != 200:
                 raise SystemExit(f"error: POST {self._path}: {status} {answer.decode()}")
             answered.append(Answered(started, latency_ms))

@@ -133,17 +133,24 @@ def service(
 
 
 @contextmanager
-def peer(registry: Path, source: Path, module: str = "peer") -> Iterator[Peer]:
-    """Run LitServe, or what another module of this folder runs."""
+def peer(
+    registry: Path,
+    source: Path,
+    module: str = "peer",
+    *,
+    python: str = sys.executable,
+    ready: str = "/health",
+) -> Iterator[Peer]:
+    """Run LitServe, or what another module of this folder runs, until it answers at `ready`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     process = subprocess.Popen(
-        [sys.executable, "-m", f"benchmarks.{module}", registry, str(port)], stdout=subprocess.DEVNULL
+        [python, "-m", f"benchmarks.{module}", registry, str(port)], stdout=subprocess.DEVNULL
     )
     try:
         deadline = time.monotonic() + START_S
-        while not _is_healthy(port):
+        while not _answers(port, ready):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"error: {module} did not start; what it said stands above")
             time.sleep(POLL_S)
@@ -160,11 +167,11 @@ def peer(registry: Path, source: Path, module: str = "peer") -> Iterator[Peer]:
         process.wait()
 
 
-def _is_healthy(port: int) -> bool:
+def _answers(port: int, path: str) -> bool:
     try:
         caller = Caller(port)
     except ConnectionRefusedError:
         return False
-    status, _ = caller.request("GET", "/health")
+    status, _ = caller.request("GET", path)
     caller.close()
     return status == 200

@@ -133,3 +133,10 @@ def test_rows_to_send_are_unit_and_the_same_for_the_same_seed() -> None:
     assert np.abs(np.linalg.norm(rows, axis=1) - 1).max() < 1e-6
     assert np.array_equal(rows, jittered(near, 1000, seed=3))
     assert len(np.unique(rows, axis=0)) == 1000
+
+
+def test_requests_that_one_core_answers_in_time_are_counted_beside_peers(registry: Path) -> None:
+    *lines, figure = lines_of("capacity", "--registry", registry, "--rounds", "1", "--seconds", "0.3")
+    assert {line.split()[0] for line in lines[2:]} == {"embup", "FastAPI", "LitServe"}
+    assert number_before("ms at 500/s", figure) > 0
+    assert number_before("errors", figure) == 0
