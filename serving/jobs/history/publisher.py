@@ -1,4 +1,4 @@
-"""When the history is published: at once after a change of state, at most once a second on progress.
+"""When the history is published: at once after a change of state, at most every five seconds on progress.
 
 The job database itself cannot be opened by anyone else while the service holds it, not even for reading. So
 copies of its tables are published beside it; `serving.jobs.history.snapshots` makes them.
@@ -27,7 +27,7 @@ log = structlog.get_logger("embup.serving.history")
 
 T = TypeVar("T")
 
-PROGRESS_INTERVAL_S = 1.0
+PROGRESS_INTERVAL_S = 5.0  # what is rarer than one moment in a hundred is not seen in the p99 of requests
 RETRY_S = 5.0  # after the folder could not be written
 REST = 3.0  # times as long as a publication took: even changes without end take a quarter of one core at most
 
