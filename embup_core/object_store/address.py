@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import os
 
 _LOOKS_LIKE_ONE = re.compile(r"\s*(s3|gs|az)://", re.IGNORECASE)
+_ADDRESS_OR_PATH = re.compile(r"\s*(s3|gs|az):/", re.IGNORECASE)  # a path has one of the two slashes
 _ADDRESS = re.compile(r"(s3|gs|az)://([A-Za-z0-9][A-Za-z0-9._-]*)((?:/[^/?#\s]+)*)/*")
 _OBJECT = re.compile(
     r"(s3|gs|az):/{1,2}([A-Za-z0-9][A-Za-z0-9._-]*)/([\w.=+@,-]+(?:/[\w.=+@,-]+)*)", re.IGNORECASE | re.ASCII
@@ -96,10 +97,10 @@ class ObjectPath(PosixPath):
 
 
 def batch_path(text: str | os.PathLike[str]) -> Path:
-    """A file's path, or the address of an object; raises as `ObjectPath.parsed`."""
+    """A file's path, or an object's address, which may have become a path; raises as `ObjectPath.parsed`."""
     if isinstance(text, ObjectPath):
         return text
-    return ObjectPath.parsed(str(text)) if is_address(str(text)) else Path(text)
+    return ObjectPath.parsed(str(text)) if _ADDRESS_OR_PATH.match(str(text)) else Path(text)
 
 
 def folder_of(address: str, cache: Path) -> Path:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from embup_core.batch.checkpoint import Checkpoint
     from embup_core.batch.spec import BatchSpec
-    from embup_core.files.held_folder import Folder
+    from embup_core.files.held_folder import Folder, OpenFolder
 
 PART_BYTES: Final = 16 << 20
 _PARTS_OF_ONE_SIZE: Final = 1000  # then they are that much longer: 10,000 parts, S3's most, are 880 GiB
@@ -128,6 +128,16 @@ class ObjectOutputFiles(OutputFiles):
     def disk_bytes(self, estimated_bytes: int) -> int:
         """Return how much disk the batch needs at most: bare rows of Parquet wait for their conversion."""
         return estimated_bytes if self._converts else min(estimated_bytes, _DISK_BYTES)
+
+    def require_in_place(self, open_folder: OpenFolder) -> None:
+        """Check that the stand-in is still the folder that is held; raises as for a file."""
+        with open_folder(self._path.parent) as found:
+            if found.is_same(self.folder):
+                return
+        raise OutputError(
+            f"the folder {self.folder.path}, in which {self._path} grows, was moved or replaced.",
+            remedy="Keep other programs from that folder, and start the batch again.",
+        )
 
     def start(self, head: bytes, patience_s: float, *, replace_parts: bool) -> None:
         """Create the file of rows, and begin the upload; raises as for a file."""
