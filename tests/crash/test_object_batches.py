@@ -93,9 +93,9 @@ def test_the_same_command_goes_on_after_kill_9(
     statistics.add("parts sent by killed commands", sum(parts))
     s3.requests.clear()
     assert run().wait() == 0
-    found = store.read("out.txt", max_bytes=1 << 30)
-    assert found is not None
-    assert found[0] == expected
+    whole = store.read("out.txt", max_bytes=1 << 30)
+    assert whole is not None
+    assert whole[0] == expected
     assert store.find("out.txt.errors.jsonl") is not None
     assert open_uploads(s3, bucket) == 0
     assert not [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()]
