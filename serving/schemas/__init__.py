@@ -72,8 +72,8 @@ class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
             "separated by commas; text also compressed, as `.gz` or `.zst`. docs/reference/file-formats.md "
             "has what each may hold. "
             "Absolute, or relative to the service's first batch folder. A regular file below one of these "
-            "folders, with one name and no link on the way. Or an object, `s3://bucket/key` (`gs://`, `az://`), "
-            "beneath one of the prefixes in EMBUP_BATCH_PREFIXES."
+            "folders, with one name and no link on the way. Or an object, `s3://bucket/key` (`gs://`, "
+            "`az://`), beneath one of the prefixes in EMBUP_BATCH_PREFIXES."
         ),
     ]
     output_filepath: Annotated[
