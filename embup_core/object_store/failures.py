@@ -98,6 +98,7 @@ def explained_code(code: str, status: int | None, kind: str, doing: str, place: 
     doing, place
         As for `explained`.
     """
+    code = "" if code.isdigit() else code  # a status, where the answer had no body
     return _told(code, str(status or ""), kind, doing, place, _BY_KIND.get(kind))
 
 

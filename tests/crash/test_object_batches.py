@@ -49,7 +49,7 @@ def open_uploads(s3: S3Server, bucket: str) -> int:
     return httpx.get(f"{s3.endpoint}/{bucket[5:]}?uploads").text.count("<UploadId>")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_the_same_command_goes_on_after_kill_9(
     s3: S3Server,
     registry: Registry,
@@ -101,7 +101,7 @@ def test_the_same_command_goes_on_after_kill_9(
     assert not [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_a_service_goes_on_after_kill_9(
     serve: Callable[..., Service],
     s3: S3Server,
