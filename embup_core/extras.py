@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 EXTRA_OF: Final[Mapping[str, str]] = {
     "apprise": "notify",
+    "botocore": "s3",
     "dagster": "dagster",
     "docstring_parser": "dagster",
     "duckdb": "serve",

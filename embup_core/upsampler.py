@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -20,6 +19,7 @@ from embup_core.geometry.anchors import anchors_for_projection
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -56,6 +56,8 @@ class BatchSummary:
         Seconds it took.
     notices
         What a user should know of how the input was understood: reordered or ignored columns.
+    output_bytes
+        Its size.
     """
 
     output: Path
@@ -63,6 +65,7 @@ class BatchSummary:
     failed_rows: int
     elapsed_s: float
     notices: tuple[str, ...] = ()
+    output_bytes: int = 0
 
     @property
     def rows_per_s(self) -> float:
@@ -293,9 +296,11 @@ class Upsampler:
         ----------
         source
             Projected embeddings; the ending tells the format: ``.txt``, ``.csv``, ``.tsv``, ``.jsonl``, also
-            with ``.gz`` or ``.zst``, ``.npy``, ``.npz``, ``.parquet``.
+            with ``.gz`` or ``.zst``, ``.npy``, ``.npz``, ``.parquet``. A path, or ``s3://bucket/key``
+            (``gs://``, ``az://``).
         target
-            Where the decoded rows go, one for each input row, in order: ``.txt``, ``.npy`` or ``.parquet``.
+            Where the decoded rows go, one for each input row, in order: ``.txt``, ``.npy`` or ``.parquet``. A
+            path, or ``s3://bucket/key``: after a crash the same call goes on where it was.
         on_bad_row
             ``"fail"`` stops at the first row that cannot be decoded; ``"nan"`` writes a row of NaN for it,
             and reports it in ``<target>.errors.jsonl``.
@@ -441,10 +446,11 @@ def _spec(
     overwrite: bool,
 ) -> BatchSpec:
     from embup_core.batch import BatchSpec
+    from embup_core.object_store import batch_path
 
     return BatchSpec(
-        Path(source).resolve(),
-        Path(target).resolve(),
+        batch_path(source).resolve(),
+        batch_path(target).resolve(),
         on_bad_row=on_bad_row,
         overwrite=overwrite,
         max_bad_rows=max_bad_rows,
@@ -456,18 +462,28 @@ def _run_file(
 ) -> BatchSummary:
     """One file from its first row to its published output."""
     from embup_core.batch import BatchRun, check_request, run_to_completion
+    from embup_core.batch.upload_runs import run_upload
+    from embup_core.object_store import ObjectPath
 
     started_s = time.monotonic()
-    facts = check_request(spec, input_dims=rows.input_dims, output_dims=rows.output_dims, replace_parts=False)
-    run = BatchRun(spec, rows, workers=processes - 1, replace_parts=False)
 
     def report(at: BatchRun) -> None:
         if progress is not None:
             progress(f"{at.rows:,} rows", at.bytes_done, at.bytes_total)
 
-    run_to_completion(run, on_progress=report)
+    if isinstance(spec.output_path, ObjectPath):
+        run, notices = run_upload(spec, rows, workers=processes - 1, on_progress=report)
+    else:
+        facts = check_request(
+            spec, input_dims=rows.input_dims, output_dims=rows.output_dims, replace_parts=False
+        )
+        notices = facts.notices
+        run = BatchRun(spec, rows, workers=processes - 1, replace_parts=False)
+        run_to_completion(run, on_progress=report)
     elapsed_s = time.monotonic() - started_s
-    return BatchSummary(spec.output_path, run.rows, run.failed_rows, elapsed_s, facts.notices)
+    return BatchSummary(
+        spec.output_path, run.rows, run.failed_rows, elapsed_s, notices, output_bytes=run.output_bytes
+    )
 
 
 def _directions(values: ArrayLike, dims: int) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from debugger.kept_open import KeptOpen
 from embup_core.artifacts.remote import open_registry
 from embup_core.errors import ArtifactError
 from serving.decoders.hot_model import HotModel
-from serving.jobs.confinement import Confinement
+from serving.jobs.confinement import Buckets, Confinement
 from serving.jobs.engine import BatchEngine
 from serving.jobs.example import write_example
 from serving.jobs.history.publisher import HistoryPublisher
@@ -84,7 +84,10 @@ class Services:
         self.model = HotModel(registry, self._model_executor)
         self.store = JobStore(settings.data / "jobs", keep_months=settings.keep_job_months)
         self.history = HistoryPublisher(self.store, settings.data / "history")
-        self.confinement = Confinement(settings.reserved_folders)
+        self.confinement = Confinement(
+            settings.reserved_folders,
+            buckets=Buckets(settings.batch_prefixes, str(settings.uploads_folder.absolute())),
+        )
         self.engine = BatchEngine(
             store=self.store,
             history=self.history,

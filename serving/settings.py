@@ -16,13 +16,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from embup_core.artifacts.remote import registry_folder, registry_place
 from embup_core.batch import DEFAULT_CHUNK_ROWS
+from embup_core.object_store import parsed_address
 from embup_core.settings_table import PREFIX, markdown_settings
 from embup_core.training.data_folder import REGISTRY_CACHE
 
 # What the service and the training pipeline keep in the data folder.
 OWN_FOLDERS = (
     "jobs", "history", "registry", REGISTRY_CACHE, "staging", "sources", "debug", ".dagster", "drops",
-    "training-sets", "notifications",
+    "training-sets", "notifications", "uploads",
 )  # fmt: skip
 
 _HOST_NAME = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
@@ -74,6 +75,13 @@ class ServingSettings(BaseSettings):
             f"Folders in which batch files may lie, separated by `{os.pathsep}`. Relative paths of a batch "
             "request start at the first. Links are not followed below them. Empty: the data folder, then the "
             "working directory."
+        ),
+    )
+    batch_prefixes: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Addresses beneath which batches may read and write objects, such as `s3://bucket/prefix`, "
+            "separated by commas. Empty: batches have files alone."
         ),
     )
     chunk_rows: int = Field(
@@ -244,6 +252,11 @@ class ServingSettings(BaseSettings):
         return registry_folder(self.registry, self.cache_folder)
 
     @property
+    def uploads_folder(self) -> Path:
+        """Where outputs that go into a bucket grow."""
+        return self.data / "uploads"
+
+    @property
     def reserved_folders(self) -> tuple[Path, ...]:
         """The service's own state, where no batch may read or write even under a root; the keys, too."""
         keys = () if self.api_keys_file is None else (self.api_keys_file,)
@@ -256,6 +269,13 @@ class ServingSettings(BaseSettings):
         if isinstance(value, str):
             return tuple(part for part in value.split(os.pathsep) if part)
         return value
+
+    @field_validator("batch_prefixes", mode="before")
+    @classmethod
+    def _split_prefixes(cls, value: object) -> object:
+        """Take addresses as a shell writes them, and give each its one spelling."""
+        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, tuple) else ()
+        return tuple(parsed_address(str(part)) for part in parts if str(part).strip())
 
     @field_validator("allowed_hosts", mode="before")
     @classmethod

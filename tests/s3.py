@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 import time
@@ -116,8 +117,13 @@ class S3Server:
             head[:] = [status, headers]
             return lambda _: None
 
-        if method == "PUT":
+        if method == "PUT" or (method == "POST" and "uploadId" in environ["QUERY_STRING"]):
             with self._writing:  # moto looks at a condition and writes in two steps, S3 in one
+                # And it knows no condition of a completion.
+                if method == "POST" and environ.get("HTTP_IF_NONE_MATCH") == "*" and self._exists(environ):
+                    refusal = [_XML.format(code="PreconditionFailed").encode()]
+                    status = "412 Precondition Failed"
+                    return self._answered(method, path, start_response, status, [], refusal)
                 body = list(self._app(environ, keep_head))
         else:
             body = list(self._app(environ, keep_head))
@@ -130,6 +136,14 @@ class S3Server:
         if fault == "cut":
             return self._answered(method, path, start_response, status, headers, _cut(b"".join(body)))
         return self._answered(method, path, start_response, status, headers, body)
+
+    def _exists(self, environ: dict[str, Any]) -> bool:
+        """Whether there is an object at a request's key."""
+        found: list[str] = []
+        head = {**environ, "REQUEST_METHOD": "HEAD", "QUERY_STRING": "", "CONTENT_LENGTH": "0"}
+        head |= {"wsgi.input": io.BytesIO()}
+        list(self._app(head, lambda status, *_: found.append(status)))
+        return found[0].startswith("200")
 
     def _fault_for(self, method: str, path: str) -> str:
         if self._fault is None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def submit(
     input_path: Annotated[
-        Path, typer.Argument(metavar="IN", help="File of embeddings on the service's machine.")
+        Path,
+        typer.Argument(metavar="IN", help="File of embeddings on the service's machine, or s3://bucket/key."),
     ],
     output_path: Annotated[Path, typer.Argument(metavar="OUT", help="Where the service writes the result.")],
     *,
@@ -42,7 +43,9 @@ def submit(
     Prints its batch_request_id; `embup watch` follows it.
     """
     from embup.cli.client import connect
+    from embup_core.object_store import batch_path
 
+    source, target = batch_path(input_path), batch_path(output_path)
     if max_bad_rows is not None and not math.isfinite(max_bad_rows):
         raise InputError(
             f"--max-bad-rows: expected a whole number or a share between 0 and 1, found {max_bad_rows}.",
@@ -51,8 +54,8 @@ def submit(
     with connect(url, api_key) as service:
         batch_request_id = service.submit_batch(
             # Links are followed here: the service does not follow any beneath its folders of batch files.
-            input_path.resolve(),
-            output_path.parent.resolve() / output_path.name,
+            source.resolve(),
+            target.parent.resolve() / target.name,
             on_bad_row=on_bad_row,
             max_bad_rows=max_bad_rows,
             overwrite=overwrite,

@@ -45,6 +45,7 @@ def project(
 
     os.environ.update(ONE_MATH_THREAD)  # before the libraries are loaded, which start their threads at once
     from embup_core.artifacts.remote import open_registry
+    from embup_core.object_store import batch_path
 
     upsampler = open_registry(registry).load(version)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and leaves no part
@@ -62,7 +63,7 @@ def project(
     for notice in done.notices:
         typer.echo(f"note: {notice}", err=True)
     summary = {
-        "input_filepath": str(input_path.resolve()),
+        "input_filepath": str(batch_path(input_path).resolve()),
         "output_filepath": str(done.output),
         "rows": done.rows,
         "failed_rows": done.failed_rows,
@@ -78,6 +79,6 @@ def project(
             ("rows", done.rows),
             ("failed rows", done.failed_rows),
             ("model", upsampler.version),
-            ("output", f"{output_path} ({file_size(output_path.stat().st_size)})"),
+            ("output", f"{done.output} ({file_size(done.output_bytes)})"),
         ]
     )

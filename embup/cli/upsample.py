@@ -2,7 +2,6 @@
 
 import os
 import signal
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,14 +12,19 @@ from embup.cli.output import file_size, print_fields, print_json, progress
 
 def upsample(
     input_path: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="IN",
-            help="Projected embeddings: .txt, .csv, .tsv, .jsonl (or .gz, .zst), .npy, .npz, .parquet.",
+            help="Projected embeddings: .txt, .csv, .tsv, .jsonl (or .gz, .zst), .npy, .npz, .parquet; "
+            "a path or s3://bucket/key.",
         ),
     ],
     output_path: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Where the decoded rows go: text, .npy, .parquet.")
+        str,
+        typer.Argument(
+            metavar="OUT",
+            help="Where the decoded rows go: text, .npy, .parquet; a path or s3://bucket/key.",
+        ),
     ],
     *,
     registry: options.Registry = options.REGISTRY,
@@ -35,12 +39,14 @@ def upsample(
 ) -> None:
     """Upsample a file, without a service.
 
-    The file may be of any length. OUT appears whole or not at all.
+    The file may be of any length. OUT appears whole or not at all. With OUT in s3://, the same command
+    goes on after a crash where it was.
     """
     from embup_core.files.processes import ONE_MATH_THREAD, spare_cores
 
     os.environ.update(ONE_MATH_THREAD)  # before the libraries are loaded, which start their threads at once
     from embup_core.artifacts.remote import open_registry
+    from embup_core.object_store import batch_path
 
     upsampler = open_registry(registry).load(version)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and leaves no part
@@ -58,7 +64,7 @@ def upsample(
     for notice in done.notices:
         typer.echo(f"note: {notice}", err=True)
     summary = {
-        "input_filepath": str(input_path.resolve()),
+        "input_filepath": str(batch_path(input_path).resolve()),
         "output_filepath": str(done.output),
         "rows": done.rows,
         "failed_rows": done.failed_rows,
@@ -76,6 +82,6 @@ def upsample(
             ("failed rows", done.failed_rows),
             ("rows/s", f"{done.rows_per_s:.0f}"),
             ("model", upsampler.version),
-            ("output", f"{output_path} ({file_size(output_path.stat().st_size)})"),
+            ("output", f"{output_path} ({file_size(done.output_bytes)})"),
         ]
     )

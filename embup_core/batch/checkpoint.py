@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from embup_core.files.readable import read_at, status_of
+
+if TYPE_CHECKING:
+    import os
+
+    from embup_core.files.readable import Readable
 
 _FINGERPRINT_BYTES: Final = 65_536
 
@@ -28,10 +34,10 @@ class InputFingerprint:
     head_sha256: str
 
     @classmethod
-    def of(cls, descriptor: int) -> Self:
+    def of(cls, descriptor: Readable) -> Self:
         """Take the fingerprint of an open file."""
-        status = os.fstat(descriptor)
-        head = os.pread(descriptor, _FINGERPRINT_BYTES, 0)
+        status = status_of(descriptor)
+        head = read_at(descriptor, _FINGERPRINT_BYTES, 0)
         return cls(status.st_size, status.st_mtime_ns, status.st_ino, hashlib.sha256(head).hexdigest())
 
     def agrees_with(self, status: os.stat_result) -> bool:
@@ -67,6 +73,9 @@ class Checkpoint:
         The part files' identities, 0 where there is none; they identify a published output.
     converted_inode, converted_bytes
         Identity and size of the whole file that was made of the output's part; 0 before, and where none is.
+    upload_id, upload_token, uploaded_parts
+        Of an output in a bucket: the upload's id, what its object will carry, and how many parts, from the
+        second on, the store has. Empty and 0 for one on disk.
     """
 
     input_offset: int
@@ -83,6 +92,9 @@ class Checkpoint:
     errors_inode: int
     converted_inode: int = 0
     converted_bytes: int = 0
+    upload_id: str = ""
+    upload_token: str = ""
+    uploaded_parts: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return a dictionary of plain JSON values."""

@@ -15,12 +15,14 @@ from embup_core.batch.outputs.output_files import OutputFiles
 from embup_core.batch.outputs.part_file import output_error
 from embup_core.batch.outputs.publication import already_exists
 from embup_core.errors import OutputError
-from embup_core.files.held_folder import open_freely
+from embup_core.files.readable import close_file, status_of
+from embup_core.object_store.stand_in import open_anywhere
 
 if TYPE_CHECKING:
     from embup_core.batch.spec import BatchSpec
     from embup_core.errors import BadRowError
     from embup_core.files.held_folder import Folder, FolderEntry, OpenFolder
+    from embup_core.files.readable import Readable
 
 _ROWS_LOOKED_AT: Final = 64
 _GIGABYTE: Final = 1e9
@@ -56,7 +58,7 @@ def check_request(
     *,
     input_dims: int,
     output_dims: int,
-    open_folder: OpenFolder = open_freely,
+    open_folder: OpenFolder = open_anywhere,
     replace_parts: bool = True,
 ) -> InputFacts:
     """Look at input and output of a batch; touch nothing.
@@ -86,19 +88,23 @@ def check_request(
     descriptor = open_input(spec.input_path, open_folder)
     try:
         with OutputFiles.open(spec, open_folder) as files:
-            require_apart(files, os.fstat(descriptor))
+            require_apart(files, status_of(descriptor))
             require_writable(spec, files)
             if not replace_parts:
                 files.require_no_parts()
             encoder = encoder_for(spec.output_path, output_dims)
-            size_bytes = os.fstat(descriptor).st_size
+            size_bytes = status_of(descriptor).st_size
             rows, notices = _look_at_rows(spec, descriptor, input_dims)
             facts = InputFacts(
-                size_bytes, rows, rows * encoder.row_bytes, rows * encoder.disk_row_bytes, notices
+                size_bytes,
+                rows,
+                rows * encoder.row_bytes,
+                files.disk_bytes(rows * encoder.disk_row_bytes),
+                notices,
             )
             _require_space(files.folder, facts)
     finally:
-        os.close(descriptor)
+        close_file(descriptor)
     return facts
 
 
@@ -180,7 +186,7 @@ def _status(entry: FolderEntry) -> os.stat_result | None:
         raise output_error(entry.path, error) from error
 
 
-def _look_at_rows(spec: BatchSpec, descriptor: int, dims: int) -> tuple[int, tuple[str, ...]]:
+def _look_at_rows(spec: BatchSpec, descriptor: Readable, dims: int) -> tuple[int, tuple[str, ...]]:
     """Check the first rows; return how many the input may have, and the reader's notices."""
     refusals: list[BadRowError] = []
     rows = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Self
 
@@ -28,7 +27,8 @@ from embup_core.batch.workers.decoding import BlockDecoder
 from embup_core.batch.workers.pipeline import OrderedPipeline
 from embup_core.batch.workers.pool import WorkerPool
 from embup_core.errors import InputFileError, JobConflictError
-from embup_core.files.held_folder import open_freely
+from embup_core.files.readable import close_file, status_of
+from embup_core.object_store.stand_in import open_anywhere
 
 if TYPE_CHECKING:
     from embup_core.batch.outputs.encoding import Bytes
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from embup_core.batch.spec import BatchSpec
     from embup_core.batch.workers.decoding import RowBlock, RowUpsampler
     from embup_core.files.held_folder import OpenFolder
+    from embup_core.files.readable import Readable
     from embup_core.text.parser import BadRow
 
 
@@ -89,7 +90,7 @@ class BatchRun:
         workers: int = 0,
         patience_s: float = 0.0,
         low_confidence: float = 0.0,
-        open_folder: OpenFolder = open_freely,
+        open_folder: OpenFolder = open_anywhere,
         replace_parts: bool = True,
     ) -> None:
         if chunk_rows < 1:
@@ -113,7 +114,7 @@ class BatchRun:
         self._low_confidence = low_confidence
         self._statistics = BatchStatistics()
         self._sync_s = self._reported_sync_s = 0.0
-        self._input = -1
+        self._input: Readable = -1
         self._open_folder = open_folder
         self._files = OutputFiles.open(spec, open_folder)
         try:
@@ -139,7 +140,7 @@ class BatchRun:
                 remedy="Start the batch again.",
                 code=INPUT_CHANGED,
             )
-        require_apart(files, os.fstat(self._input))
+        require_apart(files, status_of(self._input))
         self._reader = open_reader(
             OpenInput(
                 spec.input_path,
@@ -192,6 +193,12 @@ class BatchRun:
         """The input's size."""
         return self._fingerprint.size_bytes
 
+    @property
+    def output_bytes(self) -> int:
+        """The published output's size; 0 before."""
+        done = self._published_as
+        return 0 if done is None else done.converted_bytes or done.output_bytes
+
     def take_statistics(self) -> BatchStatistics:
         """Return the sums over what was done since the last call."""
         statistics, self._statistics = self._statistics, BatchStatistics()
@@ -224,6 +231,7 @@ class BatchRun:
             return False
         output = self._require_usable()
         self._broken = True
+        self._files.relieve()
         if self._pipeline.exhausted:
             began = thread_time()
             self._convert()
@@ -296,7 +304,7 @@ class BatchRun:
         began = monotonic()
         self._files.sync(pending.parts)
         self._sync_s += monotonic() - began
-        return pending.checkpoint
+        return self._files.noted(pending.checkpoint)
 
     def publish(self) -> None:
         """Put the whole output, and the report on refused rows, in place, durably.
@@ -337,8 +345,8 @@ class BatchRun:
     def _close_input(self) -> None:
         if self._workers is not None:
             self._workers.close()
-        if self._input >= 0:
-            os.close(self._input)
+        if self._input != -1:
+            close_file(self._input)
             self._input = -1
 
     def abort(self) -> None:
@@ -356,7 +364,7 @@ class BatchRun:
             self.close()
 
     def _require_usable(self) -> PartFile:
-        if self._broken or self._files.rows is None or self._input < 0:
+        if self._broken or self._files.rows is None or self._input == -1:
             raise RuntimeError("this run was closed, published or has failed; start one from a checkpoint")
         return self._files.rows
 

@@ -55,6 +55,16 @@ _BY_WORDS = (
     ("kind: Body", _Meaning("the connection was cut", "Check the network, and try again.")),
 )  # fmt: skip
 
+# Classes of botocore's errors.
+_BY_KIND = {
+    "NoCredentialsError": _BY_WORDS[1][1],
+    "ConnectTimeoutError": _BY_WORDS[3][1],
+    "ReadTimeoutError": _BY_WORDS[3][1],
+    "EndpointConnectionError": _BY_WORDS[4][1],
+    "ConnectionClosedError": _BY_WORDS[5][1],
+    "HTTPClientError": _BY_WORDS[6][1],
+}
+
 
 def explained(error: Exception, doing: str, place: str) -> ObjectStoreError:
     """The error to raise for one of the library's.
@@ -70,16 +80,36 @@ def explained(error: Exception, doing: str, place: str) -> ObjectStoreError:
     """
     text = str(error)
     code, status = _CODE.search(text), _STATUS.search(text)
-    meaning = _BY_CODE.get(code[1]) if code else None
+    by_words = next((known for words, known in _BY_WORDS if words in text), None)
+    return _told(
+        code[1] if code else "", status[1] if status else "", type(error).__name__, doing, place, by_words
+    )
+
+
+def explained_code(code: str, status: int | None, kind: str, doing: str, place: str) -> ObjectStoreError:
+    """The error to raise for an answer of S3, or for none.
+
+    Parameters
+    ----------
+    code, status
+        Of the answer; empty and None where there was none.
+    kind
+        The class of the library's error.
+    doing, place
+        As for `explained`.
+    """
+    code = "" if code.isdigit() else code  # a status, where the answer had no body
+    return _told(code, str(status or ""), kind, doing, place, _BY_KIND.get(kind))
+
+
+def _told(
+    code: str, status: str, kind: str, doing: str, place: str, by_words: _Meaning | None
+) -> ObjectStoreError:
+    meaning = _BY_CODE.get(code) or by_words or _BY_STATUS.get(status)
+    if meaning is None and status.startswith("5"):
+        meaning = _BUSY
     if meaning is None:
-        meaning = next((known for words, known in _BY_WORDS if words in text), None)
-    if meaning is None and status is not None:
-        meaning = _BY_STATUS.get(status[1])
-        if meaning is None and status[1][0] == "5":
-            meaning = _BUSY
-    if meaning is None:
-        kind = type(error).__name__
         meaning = _Meaning(f"the store answers with an error ({kind})", _CHECK)
-    answer = ", ".join(part[1] for part in (status, code) if part)
+    answer = ", ".join(part for part in (status, code) if part)
     shown = f" (answer {answer})" if answer else ""
     return ObjectStoreError(f"{place}: {doing} failed: {meaning.what}{shown}.", remedy=meaning.remedy)

@@ -9,11 +9,11 @@ whatever the text holds: the rest of an overlong line is passed over, not kept.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from embup_core.errors import InputFileError
+from embup_core.files.readable import Readable, read_at, status_of
 from embup_core.text.parser import MAX_LINE_BYTES, ParsedRows, parse_rows
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -247,11 +247,11 @@ class FileText:
         Where to start.
     """
 
-    def __init__(self, descriptor: int, offset: int = 0) -> None:
+    def __init__(self, descriptor: Readable, offset: int = 0) -> None:
         self._descriptor = descriptor
-        self.end = os.fstat(descriptor).st_size
+        self.end = status_of(descriptor).st_size
         first = 0
-        if os.pread(descriptor, len(BYTE_ORDER_MARK), 0) == BYTE_ORDER_MARK:
+        if read_at(descriptor, len(BYTE_ORDER_MARK), 0) == BYTE_ORDER_MARK:
             first = len(BYTE_ORDER_MARK)
         self._last = _end_of_rows(descriptor, first, self.end)
         self.start = max(first, offset)
@@ -272,7 +272,7 @@ class FileText:
         """
         wanted_bytes = min(READ_BYTES, self._last - self._offset)
         try:
-            data = os.pread(self._descriptor, wanted_bytes, self._offset)
+            data = read_at(self._descriptor, wanted_bytes, self._offset)
         except OSError as error:
             message = f"the input cannot be read at byte {self._offset}: {error.strerror}"
             raise InputFileError(message, remedy="Check the disk it lies on.") from error
@@ -288,21 +288,21 @@ class FileText:
         return offset
 
 
-def _end_of_rows(descriptor: int, first: int, size_bytes: int) -> int:
+def _end_of_rows(descriptor: Readable, first: int, size_bytes: int) -> int:
     """Return the end of the last line that is not blank: what follows is no row."""
     end = size_bytes
     while end > first:
         start = max(first, end - READ_BYTES)
-        kept = os.pread(descriptor, end - start, start).rstrip(BLANK)
+        kept = read_at(descriptor, end - start, start).rstrip(BLANK)
         if kept:
             return _end_of_line(descriptor, start + len(kept), size_bytes)
         end = start
     return first
 
 
-def _end_of_line(descriptor: int, offset: int, size_bytes: int) -> int:
+def _end_of_line(descriptor: Readable, offset: int, size_bytes: int) -> int:
     """Return the offset of the next line end, or the size."""
-    while data := os.pread(descriptor, READ_BYTES, offset):
+    while data := read_at(descriptor, READ_BYTES, offset):
         if (line_end := data.find(b"\n")) >= 0:
             return offset + line_end
         offset += len(data)

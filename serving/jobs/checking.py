@@ -21,7 +21,7 @@ import msgspec
 from embup_core.batch import check_request
 from embup_core.errors import InputFileError
 from embup_core.files.processes import ONE_MATH_THREAD, be_the_first_to_go, end_with_parent
-from serving.jobs.confinement import Confinement, Root
+from serving.jobs.confinement import Buckets, Confinement, Root
 from serving.jobs.model import JobRequest
 from serving.jobs.worker.protocol import Failed
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 COMMAND: Final = (sys.executable, "-P", "-m", "serving.jobs.checking")
 INHERITED: Final = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH")
+OF_STORES: Final = ("AWS_", "GOOGLE_", "AZURE_")  # credentials and endpoints
 # Arrow's own allocators reserve more address space than the process has.
 ENVIRONMENT: Final = dict(ONE_MATH_THREAD) | {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 MEMORY_BYTES: Final = 1 << 30  # beyond what the libraries take; usual pages have 1 MB
@@ -44,7 +45,7 @@ class Look(msgspec.Struct, frozen=True):
     ----------
     request
         The batch, with resolved paths.
-    roots, reserved
+    roots, reserved, buckets
         As in `Confinement`; the process inherits the roots' descriptors.
     input_dims, output_dims, replace_parts
         As in `check_request`.
@@ -53,13 +54,14 @@ class Look(msgspec.Struct, frozen=True):
     request: JobRequest
     roots: list[Root]
     reserved: list[str]
+    buckets: Buckets
     input_dims: int
     output_dims: int
     replace_parts: bool
 
     def taken(self) -> int:
         """Look, here and now; give the input's size in bytes. Raises as `check_request`."""
-        confinement = Confinement([Path(folder) for folder in self.reserved], self.roots)
+        confinement = Confinement([Path(folder) for folder in self.reserved], self.roots, self.buckets)
         return check_request(
             self.request.spec(),
             input_dims=self.input_dims,
@@ -92,6 +94,7 @@ def check_job(
         request,
         list(confinement.roots),
         [str(folder) for folder in confinement.reserved],
+        confinement.buckets,
         model.input_dims,
         model.output_dims,
         replace_parts,
@@ -105,7 +108,7 @@ def _taken_apart(look: Look) -> int:
             [*COMMAND, str(os.getpid())],
             input=msgspec.json.encode(look),
             stdout=subprocess.PIPE,
-            env={name: os.environ[name] for name in INHERITED if name in os.environ} | ENVIRONMENT,
+            env={name: value for name, value in os.environ.items() if _is_inherited(name)} | ENVIRONMENT,
             pass_fds=[root.descriptor for root in look.roots],
             process_group=0,  # a Ctrl-C at a terminal is the service's to hear
             timeout=DEADLINE_S,
@@ -121,6 +124,10 @@ def _taken_apart(look: Look) -> int:
     if isinstance(reply, Failed):
         raise reply.error()
     return reply.size_bytes
+
+
+def _is_inherited(name: str) -> bool:
+    return name in INHERITED or name.startswith(OF_STORES)
 
 
 def main() -> None:

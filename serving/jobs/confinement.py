@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 from embup_core.errors import EmbupError
 from embup_core.files.held_folder import Folder, RefusedPathError
 from embup_core.files.portable import HELD_FOLDER
+from embup_core.object_store.address import ObjectPath
+from embup_core.object_store.stand_in import open_stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +57,45 @@ class Root:
     descriptor: int
 
 
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Which objects batches may read and write; as roots are for files.
+
+    Attributes
+    ----------
+    prefixes
+        Addresses beneath which they may lie, in their one spelling.
+    uploads
+        Folder of the local stand-ins of outputs, the service's own.
+    """
+
+    prefixes: tuple[str, ...]
+    uploads: str
+
+    def locate(self, given: str) -> ObjectPath:
+        """Return the address that a client means.
+
+        Raises
+        ------
+        RefusedPathError
+            It lies beneath no prefix.
+        ValueError
+            It is malformed.
+        """
+        path = ObjectPath.parsed(given)
+        if not any(str(path).startswith(f"{prefix}/") for prefix in self.prefixes):
+            allowed = ", ".join(self.prefixes) or "none are allowed"
+            raise RefusedPathError(
+                f"the address lies outside the prefixes of batch objects ({allowed})", self.remedy()
+            )
+        return path
+
+    def remedy(self) -> str:
+        """Say what to do about an address that is refused."""
+        first = f"Use an address beneath {self.prefixes[0]}, or start" if self.prefixes else "Start"
+        return f"{first} the service with other prefixes in EMBUP_BATCH_PREFIXES."
+
+
 class Confinement:
     """The roots, held, and the folders beneath them that are not for batches.
 
@@ -64,16 +105,21 @@ class Confinement:
         Folders, or files, that no batch may read or write, even beneath a root.
     roots
         Roots that are held already; none where `open` is called later.
+    buckets
+        Which objects batches may read and write.
 
     Attributes
     ----------
-    roots, reserved
+    roots, reserved, buckets
         As given, or opened.
     """
 
-    def __init__(self, reserved: Sequence[Path], roots: Sequence[Root] = ()) -> None:
+    def __init__(
+        self, reserved: Sequence[Path], roots: Sequence[Root] = (), buckets: Buckets | None = None
+    ) -> None:
         self.reserved = tuple(reserved)
         self.roots = tuple(roots)
+        self.buckets = buckets or Buckets((), "")
 
     def open(self, roots: Sequence[Path]) -> None:
         """Open the roots, following links this one time; nothing where that was done.
@@ -121,7 +167,7 @@ class Confinement:
         return found
 
     def open_folder(self, path: Path) -> Folder:
-        """Open the folder at a path beneath a root.
+        """Open the folder at a path beneath a root, or the stand-in for an address beneath a prefix.
 
         Raises
         ------
@@ -130,6 +176,9 @@ class Confinement:
         OSError
             It is missing, no folder, or cannot be reached.
         """
+        if isinstance(path, ObjectPath):
+            self.buckets.locate(f"{path}/any")
+            return open_stand_in(path, Path(self.buckets.uploads))
         root, below = self._beneath(path)
         try:
             descriptor = open_beneath(root.descriptor, below)

@@ -280,6 +280,7 @@ class BatchEngine:
             checkpoint=checkpoint,
             roots=list(self._confinement.roots),
             reserved=[str(folder) for folder in self._confinement.reserved],
+            buckets=self._confinement.buckets,
             chunk_rows=self._settings.chunk_rows,
             helpers=(self._settings.batch_processes or usable_cores()) - 1,
             patience_s=PATIENCE_S if resumed else 0.0,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from embup_core.batch import BatchSpec, Checkpoint
+from embup_core.object_store import batch_path
 from embup_core.upsampler import Basis
 
 RequestStatus = Literal["COMPLETED", "IN PROGRESS", "FAILED"]
@@ -71,7 +71,7 @@ class JobEvent(msgspec.Struct, frozen=True):
 
 
 class JobRequest(msgspec.Struct, frozen=True):
-    """What a client asked for, with resolved absolute paths."""
+    """What a client asked for, with resolved absolute paths, or addresses of objects."""
 
     input_filepath: str
     output_filepath: str
@@ -97,8 +97,8 @@ class JobRequest(msgspec.Struct, frozen=True):
             A path that no file can have, or a limit that is none.
         """
         return BatchSpec(
-            input_path=Path(self.input_filepath),
-            output_path=Path(self.output_filepath),
+            input_path=batch_path(self.input_filepath),
+            output_path=batch_path(self.output_filepath),
             on_bad_row=self.on_bad_row,
             overwrite=self.overwrite,
             max_bad_rows=self.max_bad_rows,

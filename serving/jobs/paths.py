@@ -9,8 +9,9 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embup_core.errors import InputFileError, OutputError
+from embup_core.errors import EmbupError, InputFileError, OutputError
 from embup_core.files.held_folder import RefusedPathError
+from embup_core.object_store import ObjectPath, is_address
 
 if TYPE_CHECKING:
     from serving.jobs.confinement import Confinement
@@ -30,7 +31,8 @@ def resolve_input(given: str, confinement: Confinement) -> Path:
     try:
         return _resolved(given, confinement)
     except (RefusedPathError, ValueError) as error:
-        raise InputFileError(f"input_filepath {given!r}: {error}.", remedy=confinement.remedy()) from error
+        found = _refused("input_filepath", given, error)
+        raise InputFileError(found, remedy=_remedy(error, confinement)) from error
 
 
 def resolve_output(given: str, confinement: Confinement) -> Path:
@@ -44,7 +46,8 @@ def resolve_output(given: str, confinement: Confinement) -> Path:
     try:
         return _resolved(given, confinement)
     except (RefusedPathError, ValueError) as error:
-        raise OutputError(f"output_filepath {given!r}: {error}.", remedy=confinement.remedy()) from error
+        found = _refused("output_filepath", given, error)
+        raise OutputError(found, remedy=_remedy(error, confinement)) from error
 
 
 def make_parents(output: Path, confinement: Confinement) -> None:
@@ -55,6 +58,8 @@ def make_parents(output: Path, confinement: Confinement) -> None:
     OutputError
         One cannot be created, or a link or a file is on the way.
     """
+    if isinstance(output, ObjectPath):
+        return
     try:
         confinement.make_folder(output.parent)
     except RefusedPathError as error:
@@ -69,6 +74,8 @@ def make_parents(output: Path, confinement: Confinement) -> None:
 def _resolved(given: str, confinement: Confinement) -> Path:
     if not given.strip():
         raise ValueError("expected a path, found nothing")
+    if is_address(given):
+        return confinement.buckets.locate(given)
     path = confinement.locate(confinement.roots[0].path / Path(given))  # an absolute path replaces the root
     if "\0" in given:
         raise ValueError("expected a path, found one with a NUL character")
@@ -77,6 +84,18 @@ def _resolved(given: str, confinement: Confinement) -> Path:
     if _is_link(path, confinement):
         raise confinement.refusal()
     return path
+
+
+def _refused(field: str, given: str, error: Exception) -> str:
+    """Return the words for a path that is refused."""
+    if isinstance(error, EmbupError):  # what makes an address malformed may be a secret
+        return f"{field}: {error.message}"
+    return f"{field} {given!r}: {error}."
+
+
+def _remedy(error: Exception, confinement: Confinement) -> str:
+    """Return what to do about it."""
+    return getattr(error, "remedy", "") or confinement.remedy()
 
 
 def _is_link(path: Path, confinement: Confinement) -> bool:

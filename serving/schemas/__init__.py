@@ -72,7 +72,8 @@ class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
             "separated by commas; text also compressed, as `.gz` or `.zst`. docs/reference/file-formats.md "
             "has what each may hold. "
             "Absolute, or relative to the service's first batch folder. A regular file below one of these "
-            "folders, with one name and no link on the way."
+            "folders, with one name and no link on the way. Or an object, `s3://bucket/key` (`gs://`, "
+            "`az://`), beneath one of the prefixes in EMBUP_BATCH_PREFIXES."
         ),
     ]
     output_filepath: Annotated[
@@ -80,7 +81,8 @@ class BatchRequest(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(
             description="Where the {output_dims} numbers a row go, row i for row i: `.npy` or `.parquet` "
             "(float32), else text; not `.gz` or `.zst`. Appears when it is complete; until then it grows in "
-            "`<output>.part`, which must not be there before."
+            "`<output>.part`, which must not be there before. Or `s3://bucket/key`, beneath a prefix that is "
+            "open to batches."
         ),
     ]
     on_bad_row: Annotated[

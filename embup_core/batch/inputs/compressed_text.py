@@ -7,7 +7,6 @@ reached, so blank lines are held back until a row follows; memory is bounded at 
 from __future__ import annotations
 
 import gzip
-import os
 import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -15,11 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from embup_core.batch.arrow import first_line, load_arrow
 from embup_core.batch.inputs.input_file import DescriptorFile, input_changed, unreadable
 from embup_core.errors import InputFileError
+from embup_core.files.readable import status_of
 from embup_core.text.reader import BLANK, BYTE_ORDER_MARK, READ_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from embup_core.files.readable import Readable
 
 COMPRESSIONS: Final = {".gz": "gzip", ".zst": "Zstandard"}
 """Compression of the text, by the path's ending."""
@@ -55,10 +57,10 @@ class CompressedText:
         It is compressed otherwise, or damaged.
     """
 
-    def __init__(self, path: Path, descriptor: int, offset: int = 0) -> None:
+    def __init__(self, path: Path, descriptor: Readable, offset: int = 0) -> None:
         self._path = path
         self._file = DescriptorFile(descriptor)
-        self._size_bytes = os.fstat(descriptor).st_size
+        self._size_bytes = status_of(descriptor).st_size
         self._compression = COMPRESSIONS[path.suffix.lower()]
         self._text = self._decompressed()
         self._to_skip = offset

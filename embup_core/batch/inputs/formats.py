@@ -5,7 +5,6 @@ Arrow is loaded only for the formats that need it.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from embup_core.batch.inputs.compressed_text import COMPRESSIONS
 from embup_core.batch.inputs.content import HEAD_BYTES, require_content
 from embup_core.errors import InputFileError
+from embup_core.files.readable import read_at
 from embup_core.text.faults import LineFault, line_fault
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def open_reader(source: OpenInput) -> InputReader:
             f"{source.path} is compressed, and {text_ending(source.path)} files are read uncompressed.",
             remedy=f"Decompress it: {'gunzip' if compression == '.gz' else 'unzstd'} {source.path.name}",
         )
-    head = os.pread(source.descriptor, HEAD_BYTES, 0)
+    head = read_at(source.descriptor, HEAD_BYTES, 0)
     require_content(source.path, head, _COMPRESSED_CONTENT.get(compression, found.content))
     return found.open_reader(source)
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from embup_core.errors import InputFileError
 from embup_core.files.held_folder import RefusedPathError, open_freely
-from embup_core.files.portable import read_into
+from embup_core.files.readable import read_into_at, status_of
+from embup_core.object_store.address import ObjectPath
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from embup_core.batch.checkpoint import InputFingerprint
     from embup_core.files.held_folder import OpenFolder
+    from embup_core.files.readable import Readable
 
 INPUT_CHANGED = "input_changed"
 _RESUBMIT = "Submit it again when no other program writes to it."
@@ -42,15 +44,15 @@ class OpenInput:
     """
 
     path: Path
-    descriptor: int
+    descriptor: Readable
     input_dims: int
     chunk_rows: int
     offset: int = 0
     first_row: int = 0
 
 
-def open_input(path: Path, open_folder: OpenFolder = open_freely) -> int:
-    """Open a regular, non-empty file for reading and return its descriptor.
+def open_input(path: Path, open_folder: OpenFolder = open_freely) -> Readable:
+    """Open a regular, non-empty file for reading and return its descriptor; or an object of a bucket.
 
     Links are not followed: callers resolve the path first, and a link that replaces the file after that is
     refused. In a confined folder a file with several hard links is refused too: another name may lie outside
@@ -68,6 +70,10 @@ def open_input(path: Path, open_folder: OpenFolder = open_freely) -> int:
     InputFileError
         It is missing, unreadable, empty, or a link, folder, pipe or device.
     """
+    if isinstance(path, ObjectPath):
+        from embup_core.batch.inputs.object_input import ObjectInput
+
+        return ObjectInput(path)
     try:
         with open_folder(path.parent) as folder:
             entry = folder.entry(path.name)
@@ -133,7 +139,7 @@ class DescriptorFile(io.RawIOBase):
         A regular file open for reading; the caller closes it.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: Readable) -> None:
         self._descriptor = descriptor
         self._offset = 0
 
@@ -152,19 +158,19 @@ class DescriptorFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Set the offset of the next read."""
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset}.get(whence)
-        self._offset = offset + (os.fstat(self._descriptor).st_size if origin is None else origin)
+        self._offset = offset + (status_of(self._descriptor).st_size if origin is None else origin)
         return self._offset
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # wants what only 3.12 can name
         """Fill a buffer with the next bytes and return how many there were."""
-        count = read_into(self._descriptor, buffer, self._offset)
+        count = read_into_at(self._descriptor, buffer, self._offset)
         self._offset += count
         return count
 
 
 def require_same_file(
     path: Path,
-    descriptor: int,
+    descriptor: Readable,
     fingerprint: InputFingerprint,
     open_folder: OpenFolder = open_freely,
 ) -> None:
@@ -176,6 +182,9 @@ def require_same_file(
         Size, time of change or identity differ.
     """
     require_unchanged(path, descriptor, fingerprint)
+    if not isinstance(descriptor, int):
+        descriptor.require_same()
+        return
     try:
         with open_folder(path.parent) as folder:
             same = fingerprint.agrees_with(folder.entry(path.name).target_status())
@@ -185,9 +194,9 @@ def require_same_file(
         raise input_changed(f"{path} was replaced by another file")
 
 
-def require_unchanged(path: Path, descriptor: int, fingerprint: InputFingerprint) -> None:
+def require_unchanged(path: Path, descriptor: Readable, fingerprint: InputFingerprint) -> None:
     """Check that the open input is what it was; one system call."""
-    status = os.fstat(descriptor)
+    status = status_of(descriptor)
     if not fingerprint.agrees_with(status):
         raise input_changed(
             f"{path} was written to during the batch"

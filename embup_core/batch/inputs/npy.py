@@ -6,7 +6,6 @@ column gathers a block, so memory stays flat.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from embup_core.batch.inputs.input_file import DescriptorFile, input_changed, un
 from embup_core.batch.inputs.number_block import NumberBlock
 from embup_core.errors import InputFileError
 from embup_core.files.npy_header import NpyHeader
+from embup_core.files.readable import read_at, status_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from embup_core.batch.inputs.input_file import OpenInput
+    from embup_core.files.readable import Readable
 
 
 class NpyReader:
@@ -49,7 +50,7 @@ class NpyReader:
                 remedy="Save it with numpy.save, or give the file the ending of what it holds.",
             ) from error
         require_rows(source.path, header, source.input_dims)
-        size_bytes = os.fstat(source.descriptor).st_size
+        size_bytes = status_of(source.descriptor).st_size
         if size_bytes != header.size_bytes:
             what = "is cut off" if size_bytes < header.size_bytes else "holds more than one array"
             raise InputFileError(
@@ -107,7 +108,7 @@ class DescriptorValues:
         Where the array's header starts in it.
     """
 
-    def __init__(self, path: Path, descriptor: int, start: int = 0) -> None:
+    def __init__(self, path: Path, descriptor: Readable, start: int = 0) -> None:
         self._path = path
         self._descriptor = descriptor
         self._start = start
@@ -116,7 +117,7 @@ class DescriptorValues:
         """Return bytes from an offset on; raises `InputFileError`."""
         place = self._start + offset
         try:
-            data = os.pread(self._descriptor, count, place)
+            data = read_at(self._descriptor, count, place)
         except OSError as error:
             raise unreadable(self._path, place, error) from error
         if len(data) != count:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import weakref
@@ -16,6 +15,7 @@ from embup_core.batch.inputs.input_file import DescriptorFile
 from embup_core.batch.inputs.npy import ArrayRows, DescriptorValues, require_rows
 from embup_core.errors import InputFileError
 from embup_core.files.npy_header import NpyHeader
+from embup_core.files.readable import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ class NpzReader:
                 source.path,
                 archive,
                 f"{name}.npy",
-                archive_bytes=os.fstat(source.descriptor).st_size,
+                archive_bytes=status_of(source.descriptor).st_size,
                 unpacked=header.fortran_order,
             )
         self._rows = ArrayRows(source, header, values)

@@ -5,7 +5,6 @@ Nulls and lists of another length are refused rows; the other rules are those of
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from embup_core.batch.inputs.columns import AmbiguousColumnsError, choose_column
 from embup_core.batch.inputs.input_file import DescriptorFile
 from embup_core.batch.inputs.number_block import NumberBlock, Refusal, shown
 from embup_core.errors import InputFileError
+from embup_core.files.readable import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ class ParquetReader:
         self._dims = source.input_dims
         self._chunk_rows = source.chunk_rows
         self._row = source.first_row
-        self._size_bytes = os.fstat(source.descriptor).st_size
+        self._size_bytes = status_of(source.descriptor).st_size
         self._values: Numbers = np.empty((0, self._dims), dtype=np.float32)
         self._refused: dict[int, Refusal] = {}
         self._arrow = load_arrow()

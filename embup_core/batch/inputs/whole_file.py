@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from embup_core.batch.inputs.formats import format_of, open_reader, row_remedy
 from embup_core.batch.inputs.input_file import OpenInput, no_rows, open_input
 from embup_core.errors import BadRowError
+from embup_core.files.readable import close_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def read_rows(path: Path, *, input_dims: int) -> NDArray[np.float32]:
                 )
             blocks.append(parsed.rows)
     finally:
-        os.close(descriptor)
+        close_file(descriptor)
     if not blocks:
         raise no_rows(path)
     return np.concatenate(blocks)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from embup_core.batch.bad_rows import append_report
 from embup_core.batch.outputs.encoding import is_converted
@@ -16,11 +16,13 @@ from embup_core.batch.outputs.parquet import ParquetConversion
 from embup_core.batch.outputs.part_file import PartFile, output_error, part_exists
 from embup_core.batch.outputs.publication import has_inode, move_into_place, remove_file, sync_output_folder
 from embup_core.errors import OutputError
-from embup_core.files.held_folder import Folder, FolderEntry, OpenFolder, open_freely
+from embup_core.object_store.address import ObjectPath
+from embup_core.object_store.stand_in import open_anywhere
 
 if TYPE_CHECKING:
     from embup_core.batch.checkpoint import Checkpoint
     from embup_core.batch.spec import BatchSpec
+    from embup_core.files.held_folder import Folder, FolderEntry, OpenFolder
     from embup_core.text.parser import BadRow
 
 
@@ -52,10 +54,10 @@ class OutputFiles:
 
     def __init__(self, spec: BatchSpec, folder: Folder) -> None:
         self.folder = folder
-        self.output = folder.entry(spec.output_path.name)
+        self.output: Any = folder.entry(spec.output_path.name)
         self.part = folder.entry(spec.part_path.name)
         self.converting = folder.entry(spec.converting_path.name)
-        self.errors = folder.entry(spec.errors_path.name)
+        self.errors: Any = folder.entry(spec.errors_path.name)
         self.errors_part = folder.entry(spec.errors_part_path.name)
         self.rows: PartFile | None = None
         self.report: PartFile | None = None
@@ -65,9 +67,9 @@ class OutputFiles:
         self._conversion: ParquetConversion | None = None
         self._synced: frozenset[int] = frozenset()
 
-    @classmethod
-    def open(cls, spec: BatchSpec, open_folder: OpenFolder = open_freely) -> Self:
-        """Open the folder of a batch's output.
+    @staticmethod
+    def open(spec: BatchSpec, open_folder: OpenFolder = open_anywhere) -> OutputFiles:
+        """Open the folder of a batch's output, or the stand-in of one in a bucket.
 
         Raises
         ------
@@ -75,8 +77,13 @@ class OutputFiles:
             It is missing, or the system refuses.
         """
         path = spec.output_path.parent
+        kind: type[OutputFiles] = OutputFiles
+        if isinstance(path, ObjectPath):
+            from embup_core.batch.outputs.object_output import ObjectOutputFiles  # it derives from this one
+
+            kind = ObjectOutputFiles
         try:
-            return cls(spec, open_folder(path))
+            folder = open_folder(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             what = "does not exist" if isinstance(error, FileNotFoundError) else "is not a folder"
             raise OutputError(
@@ -84,6 +91,11 @@ class OutputFiles:
             ) from error
         except OSError as error:
             raise output_error(spec.output_path, error) from error
+        try:
+            return kind(spec, folder)
+        except BaseException:
+            folder.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -241,6 +253,36 @@ class OutputFiles:
             # Else a power cut could lose the new names, and the checkpoint would name no file.
             sync_output_folder(self.folder)
             self._synced = inodes
+
+    def disk_bytes(self, estimated_bytes: int) -> int:
+        """Return how much of what an output takes on a disk this one takes in its folder."""
+        return estimated_bytes
+
+    def noted(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return a checkpoint with what the files add to it: for files on disk, nothing."""
+        return checkpoint
+
+    def relieve(self) -> None:
+        """Make room before more is written, where that is needed; raises `OutputError`."""
+
+    def abandon(self, checkpoint: Checkpoint | None) -> None:
+        """Remove what a batch that will not be resumed has elsewhere than in its folder."""
+
+    def holds_output_of(self, checkpoint: Checkpoint) -> bool:
+        """Whether the output's name is that of the file that a complete checkpoint names."""
+        # The inode number of a removed file may be that of the next new one: the size distinguishes them.
+        inode, size_bytes = checkpoint.output_inode, checkpoint.output_bytes
+        if checkpoint.converted_inode:
+            inode, size_bytes = checkpoint.converted_inode, checkpoint.converted_bytes
+        return has_inode(self.output, inode, size_bytes=size_bytes)
+
+    def clear_after(self, checkpoint: Checkpoint) -> None:
+        """Remove what a publication leaves when it is cut off at its end."""
+        # A second link left by a move without replacing, or the rows that the output was converted from.
+        if has_inode(self.part, checkpoint.output_inode):
+            remove_file(self.part)
+        if has_inode(self.converting, checkpoint.converted_inode):
+            remove_file(self.converting)
 
     def move_into_place(self) -> None:
         """Rename the complete output, and the report, to their final names; `complete` makes that durable.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from embup_core.errors import JobConflictError, OutputError
 from embup_core.files.held_folder import RefusedPathError
-from embup_core.files.portable import drop_from_cache, sync_data
+from embup_core.files.portable import drop_from_cache, punch_hole, sync_data
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,6 +212,11 @@ class PartFile:
     def read(self, limit_bytes: int, offset: int = 0) -> bytes:
         """Return bytes from some place on; fewer at the end."""
         return os.pread(self._descriptor, limit_bytes, offset)
+
+    def give_back(self, start: int, size_bytes: int) -> None:
+        """Give the disk back what a range of the file takes, which then reads as NUL bytes."""
+        with suppress(OSError):  # it only takes more room
+            punch_hole(self._descriptor, start, size_bytes)
 
     def sync(self) -> None:
         """Return once all that was appended is on disk; another thread may append meanwhile.

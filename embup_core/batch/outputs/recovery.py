@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from embup_core.batch.outputs.output_files import OutputFiles
 from embup_core.batch.outputs.part_file import PartFile
-from embup_core.batch.outputs.publication import has_inode, remove_file, sync_output_folder
-from embup_core.files.held_folder import open_freely
+from embup_core.batch.outputs.publication import has_inode, sync_output_folder
+from embup_core.object_store.stand_in import open_anywhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def finish_publication(
-    spec: BatchSpec, checkpoint: Checkpoint, *, open_folder: OpenFolder = open_freely
+    spec: BatchSpec, checkpoint: Checkpoint, *, open_folder: OpenFolder = open_anywhere
 ) -> bool:
     """Return whether a process that ended early had published the batch, and complete that publication.
 
@@ -46,17 +46,9 @@ def finish_publication(
 
 def finish_publication_of(files: OutputFiles, checkpoint: Checkpoint) -> bool:
     """As `finish_publication`, in a folder that is open."""
-    # The inode number of a removed file may be that of the next new one: the size distinguishes them.
-    inode, size_bytes = checkpoint.output_inode, checkpoint.output_bytes
-    if checkpoint.converted_inode:
-        inode, size_bytes = checkpoint.converted_inode, checkpoint.converted_bytes
-    if not checkpoint.complete or not has_inode(files.output, inode, size_bytes=size_bytes):
+    if not checkpoint.complete or not files.holds_output_of(checkpoint):
         return False
-    # A second link left by `_rename_without_replacing`, or the rows that the output was converted from.
-    if has_inode(files.part, checkpoint.output_inode):
-        remove_file(files.part)
-    if has_inode(files.converting, checkpoint.converted_inode):
-        remove_file(files.converting)
+    files.clear_after(checkpoint)
     sync_output_folder(files.folder)
     return True
 
@@ -66,7 +58,7 @@ def remove_part_files(
     checkpoint: Checkpoint | None = None,
     *,
     patience_s: float = 0.0,
-    open_folder: OpenFolder = open_freely,
+    open_folder: OpenFolder = open_anywhere,
 ) -> None:
     """Remove leftover part files of a batch that will not be resumed.
 
@@ -91,6 +83,7 @@ def remove_part_files(
     with OutputFiles.open(spec, open_folder) as files, ExitStack() as each:
         for entry in list(_owns_parts(files, checkpoint)):
             each.callback(PartFile.remove_leftover, entry, patience_s=patience_s)  # all, also when one raises
+        each.callback(files.abandon, checkpoint)
 
 
 def _owns_parts(files: OutputFiles, checkpoint: Checkpoint | None) -> Iterator[FolderEntry]:

@@ -210,7 +210,9 @@ class Worker:
         low_confidence = command.low_confidence
         if low_confidence is None:
             low_confidence = self._upsampler.low_confidence or 0.0
-        confinement = Confinement([Path(folder) for folder in command.reserved], command.roots)
+        confinement = Confinement(
+            [Path(folder) for folder in command.reserved], command.roots, command.buckets
+        )
         self._run = BatchRun(
             command.request.spec(),
             self._upsampler.in_basis(command.request.basis),

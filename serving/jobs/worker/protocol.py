@@ -12,7 +12,7 @@ import msgspec
 
 from embup_core import errors
 from embup_core.batch import BatchStatistics, Checkpoint
-from serving.jobs.confinement import Root
+from serving.jobs.confinement import Buckets, Root
 from serving.jobs.model import JobRequest
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
         Which decoder; kept for the next batch.
     request, checkpoint
         What to do, and where to resume.
-    roots, reserved
-        Beneath which folders its files lie, as in `Confinement`. The worker inherits the roots' descriptors.
+    roots, reserved, buckets
+        Beneath which folders and prefixes its files lie, as in `Confinement`. The worker inherits the roots'
+        descriptors.
     chunk_rows, helpers, patience_s, replace_parts
         As in `BatchRun`.
     low_confidence
@@ -45,6 +46,7 @@ class Open(msgspec.Struct, frozen=True, tag="open"):
     checkpoint: Checkpoint | None
     roots: list[Root]
     reserved: list[str]
+    buckets: Buckets
     chunk_rows: int
     helpers: int
     patience_s: float

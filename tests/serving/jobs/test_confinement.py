@@ -18,6 +18,7 @@ from embup_core.batch import BatchRun, check_request, run_to_completion
 from embup_core.batch.inputs.input_file import open_input
 from embup_core.errors import EmbupError, InputFileError, OutputError
 from embup_core.files.held_folder import RefusedPathError
+from embup_core.files.readable import close_file
 from serving.jobs import confinement
 from serving.jobs.confinement import Confinement, open_beneath
 
@@ -249,7 +250,7 @@ def test_an_input_with_two_names_is_refused(confine: Callable[..., Confinement],
     path.hardlink_to(tmp_path / "secret.txt")
     with pytest.raises(InputFileError, match=r"has 2 names \(hard links\), expected one"):
         open_input(path, inside.open_folder)
-    os.close(open_input(path))  # whoever runs the command may read what he may read
+    close_file(open_input(path))  # whoever runs the command may read what he may read
 
 
 @pytest.mark.parametrize("name", ["out.txt", "out.txt.errors.jsonl"])

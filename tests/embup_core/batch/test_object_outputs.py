@@ -1,0 +1,109 @@
+"""Outputs in a bucket: their parts, their room on the local disk, and what becomes of a cut-off run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from embup_core.batch import BatchRun, BatchSpec, finish_publication, remove_part_files
+from embup_core.batch.outputs.object_output import PART_BYTES, part_range
+from embup_core.errors import JobConflictError, OutputError
+from embup_core.object_store import ObjectPath, ObjectStore
+from embup_core.object_store.multipart import UploadClient
+from tests.serving.conftest import random_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from embup_core.upsampler import Upsampler
+    from tests.s3 import S3Server
+
+ROWS = 6000  # 37 MB: two whole parts and a rest
+
+
+@pytest.fixture
+def spec(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BatchSpec:
+    monkeypatch.setenv("EMBUP_UPLOADS", str(tmp_path / "uploads"))
+    np.save(tmp_path / "in.npy", random_rows(ROWS).astype(np.float32))
+    return BatchSpec(tmp_path / "in.npy", ObjectPath.parsed(f"{s3.new_bucket()}/a/out.npy"))
+
+
+def files(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()]
+
+
+def test_parts_follow_each_other_and_hold_a_large_object() -> None:
+    assert part_range(1) == (0, PART_BYTES)
+    for number in (1, 2, 999, 1000, 1001, 2000, 2001, 9999):
+        assert part_range(number)[1] == part_range(number + 1)[0]
+        start, end = part_range(number)
+        assert PART_BYTES <= end - start <= 10 * PART_BYTES
+    assert part_range(10_000)[1] == 55 * 1000 * PART_BYTES  # 880 GiB
+
+
+def test_parts_that_were_sent_take_no_room(spec: BatchSpec, upsampler: Upsampler, tmp_path: Path) -> None:
+    with BatchRun(spec, upsampler) as run:
+        while run.step():
+            pass
+        checkpoint = run.sync()
+        assert checkpoint.uploaded_parts == 1  # the first stays, the last is not whole
+        grown = next(path for path in files(tmp_path) if path.name == "out.npy.part").stat()
+        assert grown.st_size == checkpoint.output_bytes > 2 * PART_BYTES
+        assert grown.st_blocks * 512 <= grown.st_size - PART_BYTES + 65_536
+        run.publish()
+    assert not files(tmp_path)
+
+
+def test_a_publication_that_was_cut_off_is_recognised_by_its_token(
+    spec: BatchSpec, upsampler: Upsampler
+) -> None:
+    with BatchRun(spec, upsampler) as run:
+        while run.step():
+            pass
+        checkpoint = run.sync()
+        assert not finish_publication(spec, checkpoint)
+        run.publish()
+    assert finish_publication(spec, checkpoint)
+    store = ObjectStore(str(spec.output_path.parent))
+    store.write("out.npy", b"theirs")
+    assert not finish_publication(spec, checkpoint)
+
+
+def test_a_run_does_not_go_on_without_its_upload(
+    spec: BatchSpec, upsampler: Upsampler, tmp_path: Path
+) -> None:
+    assert isinstance(spec.output_path, ObjectPath)
+    with BatchRun(spec, upsampler) as run:
+        for _ in range(20):
+            run.step()
+        checkpoint = run.sync()
+        with pytest.raises(JobConflictError):
+            BatchRun(spec, upsampler, checkpoint=checkpoint)
+    BatchRun(spec, upsampler, checkpoint=checkpoint).close()
+    UploadClient(spec.output_path).abort(spec.output_path, checkpoint.upload_id)
+    with pytest.raises(OutputError, match="is gone from the store"):
+        BatchRun(spec, upsampler, checkpoint=checkpoint)
+    remove_part_files(spec, checkpoint)
+    assert not files(tmp_path)
+
+
+def test_a_call_that_the_store_refused_goes_on_when_it_is_made_again(
+    spec: BatchSpec, upsampler: Upsampler, s3: S3Server, tmp_path: Path
+) -> None:
+    with (
+        s3.failing("denied", method="PUT", path="out.npy"),
+        pytest.raises(OutputError, match="may not do that"),
+    ):
+        upsampler.upsample_file(spec.input_path, spec.output_path)
+    assert {path.name for path in files(tmp_path)} >= {"out.npy.part", "out.npy.upload.part"}
+    done = upsampler.upsample_file(spec.input_path, spec.output_path)
+    assert done.output_bytes == 128 + ROWS * 1536 * 4
+    upsampler.upsample_file(spec.input_path, tmp_path / "local.npy")
+    found = ObjectStore(str(spec.output_path.parent)).read("out.npy", max_bytes=1 << 30)
+    assert found is not None
+    assert found[0] == (tmp_path / "local.npy").read_bytes()
+    assert not files(tmp_path)
+    with pytest.raises(OutputError, match="exists"):
+        upsampler.upsample_file(spec.input_path, spec.output_path)
