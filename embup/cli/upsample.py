@@ -1,26 +1,32 @@
-"""`embup upsample`: the batch engine on one file, without a service."""
+"""`embup upsample`: the batch engine on one file, or on each file of a folder, without a service."""
 
 import os
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from embup.cli import options
 from embup.cli.output import file_size, print_fields, print_json, progress
+from embup.cli.upsample_parts import upsample_parts
+from embup_core.errors import InvalidArgumentError
 
 
 def upsample(
-    input_path: Annotated[
-        Path,
+    source: Annotated[
+        str,
         typer.Argument(
             metavar="IN",
-            help="Projected embeddings: .txt, .csv, .tsv, .jsonl (or .gz, .zst), .npy, .npz, .parquet.",
+            help="Projected embeddings: .txt, .csv, .tsv, .jsonl (or .gz, .zst), .npy, .npz, .parquet; or a "
+            "folder of such files, or an address of one such as s3://bucket/prefix/.",
         ),
     ],
-    output_path: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Where the decoded rows go: text, .npy, .parquet.")
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT", help="Where the decoded rows go: text, .npy, .parquet; for a folder, a folder."
+        ),
     ],
     *,
     registry: options.Registry = options.REGISTRY,
@@ -31,19 +37,65 @@ def upsample(
     max_bad_rows: options.MaxBadRows = None,
     overwrite: options.Overwrite = False,
     basis: options.Basis = "decoded",
+    output_format: Annotated[
+        Literal["parquet", "npy", "txt"],
+        typer.Option("--format", help="Of a folder: the format of the outputs."),
+    ] = "parquet",
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option("--engine", help="Of a folder: this machine, or many with Ray (extra `ray`)."),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Rows are decoded by so many processes; default: one a core."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            envvar="RAY_ADDRESS",
+            show_default=False,
+            help="Of a Ray cluster; by default Ray is started on this machine.",
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
-    """Upsample a file, without a service.
+    """Upsample a file, or all files of a folder, without a service.
 
-    The file may be of any length. OUT appears whole or not at all.
+    A file may be of any length. OUT appears whole or not at all; a folder is whole once it has its
+    _MANIFEST.json, and a second call resumes one that has none.
     """
     from embup_core.files.processes import ONE_MATH_THREAD, spare_cores
 
     os.environ.update(ONE_MATH_THREAD)  # before the libraries are loaded, which start their threads at once
     from embup_core.artifacts.remote import open_registry
+    from embup_core.batch.parts.place import is_folder
 
-    upsampler = open_registry(registry).load(version)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and leaves no part
+    if is_folder(source):
+        upsample_parts(
+            source,
+            target,
+            registry=registry,
+            version=version,
+            on_bad_row=on_bad_row,
+            max_bad_rows=max_bad_rows,
+            overwrite=overwrite,
+            basis=basis,
+            output_format=output_format,
+            engine=engine,
+            workers=workers or (1 + spare_cores() if engine == "local" else None),
+            address=address,
+            json=json,
+        )
+        return
+    if engine != "local":
+        raise InvalidArgumentError(
+            f"{source}: expected a folder for the engine {engine}, found none.",
+            remedy="Give a folder of files, or an address that ends with a slash; or leave --engine out.",
+        )
+    input_path, output_path = Path(source), Path(target)
+    upsampler = open_registry(registry).load(version)
     with progress("upsampling") as bar:
         done = upsampler.upsample_file(
             input_path,
@@ -52,7 +104,7 @@ def upsample(
             max_bad_rows=max_bad_rows,
             overwrite=overwrite,
             basis=basis,
-            processes=1 + spare_cores(),
+            processes=workers or 1 + spare_cores(),
             progress=bar,
         )
     for notice in done.notices:
