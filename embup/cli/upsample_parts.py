@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,7 +18,8 @@ def upsample_parts(source: str, target: str, *, json: bool, **options: Any) -> N
     """Decode a folder's files and print the outcome; the options are those of the function in the core."""
     from embup_core.batch import parts
 
-    with progress("upsampling") as bar:
+    # Ray prints that a node was lost, and the like, on stdout, where the result belongs.
+    with redirect_stdout(sys.stderr), progress("upsampling") as bar:
         done = parts.upsample_parts(source, target, progress=bar, **options)
     for notice in done.notices:
         typer.echo(f"note: {notice}", err=True)

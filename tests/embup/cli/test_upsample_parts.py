@@ -70,7 +70,11 @@ def test_this_machine_decodes_a_folder_and_resumes_after_an_interrupt(
     rows = np.random.default_rng(0).standard_normal((20_000, 32))
     np.save(source / "part-8.npy", rows.astype(np.float32))
     target = tmp_path / "out"
-    command = [script, "upsample", source, target, "--format", "npy", "--registry", registry.root]
+    command = [
+        *map(str, (script, "upsample", source, target, "--registry", registry.root)),
+        "--format",
+        "npy",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         deadline_s = time.monotonic() + 60
         while not (target / "_run/finished/part-4.npy.json").exists() and time.monotonic() < deadline_s:

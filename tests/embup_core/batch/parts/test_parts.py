@@ -72,7 +72,7 @@ def target(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(source: Path, target: Path, registry: Registry) -> Callable[..., PartsSummary]:
     def call(**options: Any) -> PartsSummary:
-        return upsample_parts(source, target, **{"registry": registry.root, "workers": 1} | options)
+        return upsample_parts(source, target, registry=registry.root, **options)
 
     return call
 
@@ -475,7 +475,7 @@ def test_parts_in_a_bucket(
     for name in ROWS:
         store.upload(source / name, f"in/{name}")
     store.write("in/b.txt", (source / "b.txt").read_bytes() + b"no row\n")
-    call = {"registry": registry.root, "output_format": "npy", "on_bad_row": "nan", "workers": 1}
+    call = {"registry": registry.root, "output_format": "npy", "on_bad_row": "nan"}
     real = PartWork.__call__
 
     def dying(work: PartWork, part: str) -> Any:
