@@ -182,7 +182,7 @@ def upsample_parts(
             max_bad_rows=max_bad_rows,
         )
         run = PartsRun(plan, came, goes)
-        work = PartWork(goes.name, _travelling(registry))
+        work = PartWork(plan, goes.name, _travelling(registry))
         if not run.pending:
             return PartsSummary(run.manifest or run.finish(), 0, 0, 0.0)
         with _engine(engine, work, workers=workers, address=address) as decode:

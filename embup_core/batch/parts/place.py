@@ -159,7 +159,8 @@ class FolderPlace:
         source, target = self._folder / handed_over, self._folder / name
         target.parent.mkdir(exist_ok=True)
         source.replace(target)
-        sync_folder(target.parent)
+        if target.parent != self._folder:
+            sync_folder(target.parent)  # the folder itself is synced with the manifest
         if not any(source.parent.iterdir()):
             source.parent.rmdir()
         return _stamp_of(target.stat())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from embup_core.batch.parts.place import open_place
-from embup_core.batch.parts.plan import PartRecord, Plan, from_json, output_name
+from embup_core.batch.parts.plan import PartRecord, Plan, output_name
 from embup_core.errors import EmbupError, InputFileError, InvalidArtifactError, OutputError
 
 if TYPE_CHECKING:
@@ -47,10 +47,12 @@ class Attempt(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class PartWork:
-    """Decodes parts by name; it travels to workers, which read the plan where the outputs are.
+    """Decodes parts by name; it travels to workers with each part.
 
     Attributes
     ----------
+    plan
+        The run's; its names of parts stay behind.
     output
         Folder or prefix of the outputs.
     registry
@@ -59,9 +61,13 @@ class PartWork:
         How many decode at a time in one part.
     """
 
+    plan: Plan
     output: str
     registry: str
     processes: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plan", msgspec.structs.replace(self.plan, parts=()))
 
     def __call__(self, part: str) -> Attempt | EmbupError:
         """Decode a part; an error that a user can mend is returned, since Ray would wrap what is raised."""
@@ -71,14 +77,12 @@ class PartWork:
             return error
 
     def _decode(self, part: str) -> Attempt:
-        output = open_place(self.output)
-        content = output.read(PLAN)
-        if content is None:
+        plan, output = self.plan, open_place(self.output)
+        if output.stamp(PLAN) is None:
             raise OutputError(
                 f"{output.name}: expected the plan that the driver wrote there, found nothing.",
                 remedy="All machines must see the folder under the same path (NFS), or use an object store.",
             )
-        plan = from_json(content, Plan, f"{output.name}/{PLAN}")
         source = open_place(plan.input)
         stamp = source.stamp(part)
         if stamp is None:

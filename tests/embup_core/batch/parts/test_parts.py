@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -17,7 +18,7 @@ from embup_core.batch import parts
 from embup_core.batch.parts import PartsSummary, upsample_parts
 from embup_core.batch.parts.place import open_place
 from embup_core.batch.parts.plan import Plan, from_json
-from embup_core.batch.parts.work import PLAN, PartWork
+from embup_core.batch.parts.work import PLAN, Attempt, PartWork
 from embup_core.errors import (
     BadRowError,
     EmbupError,
@@ -416,19 +417,16 @@ def test_a_worker_refuses_what_is_not_the_drivers(
     dies_at: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    unseen = PartWork(str(tmp_path / "unseen"), str(registry.root))("a.npy")
-    assert isinstance(unseen, OutputError)
     dies_at("a.npy")
     killed(run)
     monkeypatch.undo()
-    place = open_place(str(target))
-    work = PartWork(str(target), str(registry.root))
-    assert isinstance(work("gone.npy"), InputFileError)
-    content = place.read(PLAN)
-    assert content is not None
-    found = from_json(content, Plan, "").content_hash
-    place.write(PLAN, content.replace(found.encode(), b"f" * 64))
-    assert isinstance(work("a.npy"), InvalidArtifactError)
+    plan = from_json((target / PLAN).read_bytes(), Plan, "")
+    other = msgspec.structs.replace(plan, content_hash="f" * 64)
+    where = str(registry.root)
+    assert isinstance(PartWork(plan, str(tmp_path / "unseen"), where)("a.npy"), OutputError)
+    assert isinstance(PartWork(plan, str(target), where)("gone.npy"), InputFileError)
+    assert isinstance(PartWork(other, str(target), where)("a.npy"), InvalidArtifactError)
+    assert isinstance(PartWork(plan, str(target), where)("a.npy"), Attempt)
 
 
 def test_an_attempt_that_lives_on_changes_no_output(
