@@ -3,11 +3,11 @@
     python -m benchmarks.ray_scaling [--part-s 0.6] [--workers 4,16,64] [--parts-each 20] [--nodes 4]
 
 A worker sleeps for as long as a part takes, and then hands over a small file as it would an output. So all
-that a run needs besides decoding is done: scheduling, names, renames, records on the disk, the manifest. The
-workers are spread over logical nodes, each with a raylet of its own. They are started before the clock is: real
-nodes start theirs side by side, and this machine one after the other. Efficiency is the time that workers slept,
-over workers times seconds. The first table has one length of a part, the second the most workers and other
-lengths.
+that a run needs besides decoding is done: scheduling, names, renames, records on the disk, the manifest.
+Workers are spread over logical nodes, each with a raylet of its own. They start before the clock does: real
+nodes start theirs side by side, and this machine one after the other. Efficiency is the time that workers
+slept, over workers times seconds. The first table has one length of a part, the second the most workers and
+other lengths.
 """
 
 from __future__ import annotations

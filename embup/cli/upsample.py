@@ -47,7 +47,7 @@ def upsample(
     ] = "local",
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Rows are decoded by so many processes; default: one a core."),
+        typer.Option("--workers", min=1, help="Processes that decode; by default one a core."),
     ] = None,
     address: Annotated[
         str | None,

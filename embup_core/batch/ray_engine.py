@@ -19,7 +19,7 @@ from embup_core.errors import InvalidArgumentError, JobError
 from embup_core.extras import extra_required
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ def cluster(address: str | None, cores: int | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-def spread(work: Callable[[str], T], names: Sequence[str], *, workers: int | None = None) -> Iterator[T]:
+def spread(work: Callable[[str], T], names: Sequence[str], *, workers: int | None = None) -> Generator[T]:
     """Call a function with each name on the cluster that is connected; give results as they come.
 
     Parameters

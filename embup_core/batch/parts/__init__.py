@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from embup_core.artifacts.remote import open_registry
+from embup_core.batch.parts.forks import forked
 from embup_core.batch.parts.place import is_folder, open_place
 from embup_core.batch.parts.plan import (
     MANIFEST,
@@ -33,7 +34,7 @@ from embup_core.errors import EmbupError, InvalidArgumentError, OutputError
 from embup_core.object_store.address import is_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from embup_core.batch.parts.work import Attempt
     from embup_core.batch.spec import BadRowPolicy
@@ -119,11 +120,11 @@ def upsample_parts(
     overwrite
         Whether to remove the result, or its beginning, of an earlier call, and start anew.
     engine
-        ``"local"``: one part after the other, in this process and forks. ``"ray"``: parts at a time on a
-        cluster, or on this machine; needs the extra `ray`.
+        ``"local"``: this process, or forks of it. ``"ray"``: a cluster, or processes of this machine; needs
+        the extra `ray`.
     workers
-        How many decode at a time. By default Ray has one a core, and the local engine one: more are forked,
-        so a program with threads of its own should keep to one.
+        Parts that are decoded at a time. By default Ray has one a core, and the local engine one: more are
+        forked, so a program with threads of its own should keep to one.
     address
         Of a Ray cluster; None starts Ray on this machine.
     progress
@@ -191,19 +192,20 @@ def upsample_parts(
 
 def _complete(
     run: PartsRun,
-    decode: Callable[[Sequence[str]], Iterator[Attempt | EmbupError]],
+    decode: Callable[[Sequence[str]], Generator[Attempt | EmbupError]],
     progress: Progress | None,
 ) -> PartsSummary:
     """Have the parts decoded that are to do, take them as they come, and publish."""
     pending, earlier = run.pending, len(run.records)
     rows, notices, started_s = 0, dict[str, None](), time.monotonic()
-    for done, attempt in enumerate(decode(pending), start=earlier + 1):
-        if isinstance(attempt, EmbupError):
-            raise attempt
-        rows += run.take(attempt).rows
-        notices |= dict.fromkeys(attempt.notices)
-        if progress is not None:
-            progress(f"{rows:,} rows", done, earlier + len(pending))
+    with closing(decode(pending)) as attempts:
+        for done, attempt in enumerate(attempts, start=earlier + 1):
+            if isinstance(attempt, EmbupError):
+                raise attempt
+            rows += run.take(attempt).rows
+            notices |= dict.fromkeys(attempt.notices)
+            if progress is not None:
+                progress(f"{rows:,} rows", done, earlier + len(pending))
     return PartsSummary(run.finish(), rows, len(pending), time.monotonic() - started_s, tuple(notices))
 
 
@@ -215,10 +217,10 @@ def _travelling(registry: str | os.PathLike[str]) -> str:
 @contextmanager
 def _engine(
     engine: Engine, work: PartWork, *, workers: int | None, address: str | None
-) -> Iterator[Callable[[Sequence[str]], Iterator[Attempt | EmbupError]]]:
+) -> Iterator[Callable[[Sequence[str]], Generator[Attempt | EmbupError]]]:
     """What decodes parts, started before the clock is."""
     if engine == "local":
-        yield partial(map, replace(work, processes=workers or 1))
+        yield partial(forked, work, workers=workers or 1)
         return
     from embup_core.batch.ray_engine import cluster, spread
 

@@ -57,14 +57,11 @@ class PartWork:
         Folder or prefix of the outputs.
     registry
         Folder or address, which workers see, too.
-    processes
-        How many decode at a time in one part.
     """
 
     plan: Plan
     output: str
     registry: str
-    processes: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "plan", msgspec.structs.replace(self.plan, parts=()))
@@ -100,7 +97,6 @@ class PartWork:
                 on_bad_row=plan.on_bad_row,
                 max_bad_rows=plan.max_bad_rows,
                 basis=plan.basis,
-                processes=self.processes,
             )
             if source.stamp(part) != stamp:
                 raise InputFileError(
