@@ -145,8 +145,8 @@ class PartsRun:
 
         Raises
         ------
-        OutputError
-            The place fails, or another run writes there.
+        ObjectStoreError, OSError
+            The place fails.
         """
         record = attempt.record
         stamps = {

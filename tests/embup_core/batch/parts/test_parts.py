@@ -466,6 +466,7 @@ def test_progress_counts_parts_and_those_of_earlier_calls(
 def test_parts_in_a_bucket(
     source: Path, registry: Registry, s3: S3Server, upsampler: Upsampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("obstore")
     from embup_core.object_store import ObjectStore
 
     bucket = s3.new_bucket()
