@@ -31,7 +31,7 @@ A message says what was expected and what was found, with file, line and value; 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +61,16 @@ class EmbupError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes whole; the usual way would call the class with the message alone."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[EmbupError], args: tuple[Any, ...], state: dict[str, Any]) -> EmbupError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class SourceError(EmbupError):

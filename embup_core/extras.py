@@ -32,6 +32,7 @@ EXTRA_OF: Final[Mapping[str, str]] = {
     "pyarrow": "parquet",
     "pydantic_settings": "serve",
     "pytz": "serve",
+    "ray": "ray",
     "scipy": "train",
     "sklearn": "train",
     "stamina": "client",

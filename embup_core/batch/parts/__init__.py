@@ -1,0 +1,228 @@
+"""Many files in, as many files out, and a manifest that makes them one result.
+
+`plan` says what a run is, `place` where its files lie, `work` decodes one part in a worker, `run` is the
+driver: it resumes, takes finished parts, and publishes the manifest last. An engine has the workers: this
+process and its forks, or Ray (`embup_core.batch.ray_engine`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from embup_core.artifacts.remote import open_registry
+from embup_core.batch.parts.forks import forked
+from embup_core.batch.parts.place import is_folder, open_place
+from embup_core.batch.parts.plan import (
+    MANIFEST,
+    Manifest,
+    OutputFormat,
+    PartRecord,
+    Plan,
+    find_parts,
+    require_apart,
+)
+from embup_core.batch.parts.run import PartsRun, clear, earlier_plan, require_free
+from embup_core.batch.parts.work import PartWork, loaded
+from embup_core.batch.spec import BatchSpec
+from embup_core.errors import EmbupError, InvalidArgumentError, OutputError
+from embup_core.object_store.address import is_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
+    from embup_core.batch.parts.work import Attempt
+    from embup_core.batch.spec import BadRowPolicy
+    from embup_core.progress import Progress
+    from embup_core.upsampler import Basis
+
+__all__ = [
+    "MANIFEST",
+    "Engine",
+    "Manifest",
+    "OutputFormat",
+    "PartRecord",
+    "PartsSummary",
+    "is_folder",
+    "upsample_parts",
+]
+
+Engine = Literal["local", "ray"]
+
+
+@dataclass(frozen=True)
+class PartsSummary:
+    """What `upsample_parts` did.
+
+    Attributes
+    ----------
+    manifest
+        The whole result.
+    decoded_rows, decoded_parts
+        Those that this call decoded; an earlier one may have decoded others.
+    elapsed_s
+        Seconds that it took, without the engine's start.
+    notices
+        What a user should know of how the input was understood.
+    """
+
+    manifest: Manifest
+    decoded_rows: int
+    decoded_parts: int
+    elapsed_s: float
+    notices: tuple[str, ...] = ()
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows that this call decoded a second."""
+        return self.decoded_rows / self.elapsed_s if self.elapsed_s else 0.0
+
+
+def upsample_parts(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    registry: str | os.PathLike[str],
+    version: str | None = None,
+    output_format: OutputFormat = "parquet",
+    on_bad_row: BadRowPolicy = "fail",
+    max_bad_rows: float | None = None,
+    overwrite: bool = False,
+    basis: Basis = "decoded",
+    engine: Engine = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    progress: Progress | None = None,
+) -> PartsSummary:
+    """Decode all files of a folder, each into one of another folder, and write a manifest last.
+
+    A second call with the same arguments decodes what the first one has not finished, if anything, by the
+    version that the first one resolved.
+
+    Parameters
+    ----------
+    source
+        Folder, or address such as ``s3://bucket/prefix``, of files that the batch engine reads. The order of
+        their names is that of the rows.
+    target
+        Folder or address for the outputs. Empty, or of an earlier call.
+    registry, version
+        As for `embup.load`.
+    output_format
+        Ending of the outputs.
+    on_bad_row, max_bad_rows, basis
+        As for `Upsampler.upsample_file`; a limit is that of each part.
+    overwrite
+        Whether to remove the result, or its beginning, of an earlier call, and start anew.
+    engine
+        ``"local"``: this process, or forks of it. ``"ray"``: a cluster, or processes of this machine; needs
+        the extra `ray`.
+    workers
+        Parts that are decoded at a time. By default Ray has one a core, and the local engine one: more are
+        forked, so a program with threads of its own should keep to one.
+    address
+        Of a Ray cluster; None starts Ray on this machine.
+    progress
+        Called with rows done as text, parts done, and parts in all.
+
+    Raises
+    ------
+    InputError
+        The input holds other files than parts, one has changed or cannot be decoded.
+    OutputError
+        The output holds something else, or cannot be written.
+    JobConflictError
+        Another run writes to the output.
+    ArtifactError
+        The version cannot be loaded.
+    MissingExtraError
+        Ray, or what an object store needs, is not installed.
+    """
+    if workers is not None and workers < 1:
+        raise InvalidArgumentError(
+            f"workers: expected 1 or more, found {workers}.", remedy="Leave it out for one a core."
+        )
+    came, goes = open_place(str(source)), open_place(str(target))
+    if f"{goes.name}/".startswith(f"{came.name}/"):
+        raise OutputError(
+            f"{goes.name} lies in the input {came.name}.", remedy="Choose an output beside the input."
+        )
+    parts = find_parts(list(came.stamps()), came.name)
+    require_apart(parts, output_format)
+    BatchSpec(  # refuses a limit that cannot be
+        Path(parts[0]), Path(MANIFEST), on_bad_row=on_bad_row, max_bad_rows=max_bad_rows
+    )
+    require_free(goes)
+    with goes.held():
+        if overwrite:
+            clear(goes)
+        earlier = earlier_plan(goes)
+        if version is None:
+            version = (
+                open_registry(str(registry)).current_version()
+                if earlier is None
+                else earlier[0].model_version
+            )
+        upsampler, content_hash = loaded(str(registry), version)
+        upsampler.require_basis(basis)
+        plan = Plan(
+            input=came.name,
+            parts=parts,
+            output_format=output_format,
+            model_version=version,
+            content_hash=content_hash,
+            basis=basis,
+            basis_id=upsampler.basis_id,
+            output_dims=upsampler.output_dims,
+            on_bad_row=on_bad_row,
+            max_bad_rows=max_bad_rows,
+        )
+        run = PartsRun(plan, came, goes)
+        work = PartWork(plan, goes.name, _travelling(registry))
+        if not run.pending:
+            return PartsSummary(run.manifest or run.finish(), 0, 0, 0.0)
+        with _engine(engine, work, workers=workers, address=address) as decode:
+            return _complete(run, decode, progress)
+
+
+def _complete(
+    run: PartsRun,
+    decode: Callable[[Sequence[str]], Generator[Attempt | EmbupError]],
+    progress: Progress | None,
+) -> PartsSummary:
+    """Have the parts decoded that are to do, take them as they come, and publish."""
+    pending, earlier = run.pending, len(run.records)
+    rows, notices, started_s = 0, dict[str, None](), time.monotonic()
+    with closing(decode(pending)) as attempts:
+        for done, attempt in enumerate(attempts, start=earlier + 1):
+            if isinstance(attempt, EmbupError):
+                raise attempt
+            rows += run.take(attempt).rows
+            notices |= dict.fromkeys(attempt.notices)
+            if progress is not None:
+                progress(f"{rows:,} rows", done, earlier + len(pending))
+    return PartsSummary(run.finish(), rows, len(pending), time.monotonic() - started_s, tuple(notices))
+
+
+def _travelling(registry: str | os.PathLike[str]) -> str:
+    """A registry's name that means the same in any working folder."""
+    return str(registry) if is_address(str(registry)) else os.path.abspath(registry)
+
+
+@contextmanager
+def _engine(
+    engine: Engine, work: PartWork, *, workers: int | None, address: str | None
+) -> Iterator[Callable[[Sequence[str]], Generator[Attempt | EmbupError]]]:
+    """What decodes parts, started before the clock is."""
+    if engine == "local":
+        yield partial(forked, work, workers=workers or 1)
+        return
+    from embup_core.batch.ray_engine import cluster, spread
+
+    with cluster(address, workers):
+        yield partial(spread, work, workers=workers)

@@ -1,0 +1,63 @@
+"""The local engine: calls of one function in forked processes, which inherit the loaded decoder."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, TypeVar
+
+from embup_core.errors import JobError
+from embup_core.files.processes import end_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+T = TypeVar("T")
+
+
+def forked(work: Callable[[str], T], names: Sequence[str], *, workers: int) -> Generator[T]:
+    """Call a function with each name in forked processes; give results as they come.
+
+    Parameters
+    ----------
+    work
+        Its results travel by pickle.
+    names
+        Handed out in this order.
+    workers
+        Processes; one calls the function in this process.
+
+    Raises
+    ------
+    JobError
+        A process was killed.
+    """
+    if workers == 1:
+        yield from map(work, names)
+        return
+    others = set(multiprocessing.active_children())
+    executor = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("fork"), initializer=_begin, initargs=(os.getpid(),)
+    )
+    try:
+        for future in as_completed([executor.submit(work, name) for name in names]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise JobError(
+            "A process that decodes was killed.",
+            remedy="Free memory, or use fewer --workers; then run it again.",
+        ) from error
+    finally:
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()  # in the middle of a part, where the caller ends early
+        executor.shutdown(cancel_futures=True)
+
+
+def _begin(parent: int) -> None:
+    """An interrupt is the parent's matter."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent(parent)
