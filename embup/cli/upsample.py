@@ -17,16 +17,16 @@ def upsample(
         str,
         typer.Argument(
             metavar="IN",
-            help="Projected embeddings: .txt, .csv, .tsv, .jsonl (or .gz, .zst), .npy, .npz, .parquet; a path or "
-            "s3://bucket/key. Or a folder of such files: a path or s3://bucket/prefix/.",
+            help="Projected embeddings: .txt, .csv, .tsv, .jsonl (or .gz, .zst), .npy, .npz, .parquet; a path "
+            "or s3://bucket/key. Or a folder of such files: a path or s3://bucket/prefix/.",
         ),
     ],
     target: Annotated[
         str,
         typer.Argument(
             metavar="OUT",
-            help="Where the decoded rows go: text, .npy, .parquet; a path or s3://bucket/key. For a folder, a "
-            "folder.",
+            help="Where the decoded rows go: text, .npy, .parquet; a path or s3://bucket/key. For a "
+            "folder, a folder.",
         ),
     ],
     *,
