@@ -17,8 +17,8 @@ def upsample(
         str,
         typer.Argument(
             metavar="IN",
-            help="Projected embeddings: .txt, .csv, .tsv, .jsonl (or .gz, .zst), .npy, .npz, .parquet; a path "
-            "or s3://bucket/key. Or a folder of such files: a path or s3://bucket/prefix/.",
+            help="Projected embeddings: .txt, .csv, .tsv, .jsonl (or .gz, .zst), .npy, .npz, .parquet; a "
+            "path or s3://bucket/key. Or a folder of such files: a path or s3://bucket/prefix/.",
         ),
     ],
     target: Annotated[
