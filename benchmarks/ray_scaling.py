@@ -81,9 +81,11 @@ class Outcome:
 
 
 def settled(workers: int) -> None:
-    """Wait until as many processes have started as there will be workers."""
+    """Wait until as many processes have started as there will be workers, and have imported all."""
 
     def who(_: str) -> int:
+        import embup_core.batch.parts  # noqa: F401 - seconds, where 64 do so on two cores
+
         time.sleep(1.0)
         return os.getpid()
 
