@@ -220,7 +220,8 @@ def _engine(
 ) -> Iterator[Callable[[Sequence[str]], Generator[Attempt | EmbupError]]]:
     """What decodes parts, started before the clock is."""
     if engine == "local":
-        yield partial(forked, work, workers=workers or 1)
+        stored = any(map(is_address, (work.plan.input, work.output, work.registry)))
+        yield partial(forked, work, workers=workers or 1, anew=stored)
         return
     from embup_core.batch.ray_engine import cluster, spread
 

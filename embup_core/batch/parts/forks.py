@@ -1,4 +1,8 @@
-"""The local engine: calls of one function in forked processes, which inherit the loaded decoder."""
+"""The local engine: calls of one function in processes of this machine.
+
+Forked ones inherit the loaded decoder. Where an object store is used they are started anew: its client has
+threads of its own, which a fork does not have.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def forked(work: Callable[[str], T], names: Sequence[str], *, workers: int) -> Generator[T]:
-    """Call a function with each name in forked processes; give results as they come.
+def forked(
+    work: Callable[[str], T], names: Sequence[str], *, workers: int, anew: bool = False
+) -> Generator[T]:
+    """Call a function with each name in processes of their own; give results as they come.
 
     Parameters
     ----------
@@ -29,6 +35,8 @@ def forked(work: Callable[[str], T], names: Sequence[str], *, workers: int) -> G
         Handed out in this order.
     workers
         Processes; one calls the function in this process.
+    anew
+        Whether to start them as new programs, and not by a fork.
 
     Raises
     ------
@@ -39,9 +47,8 @@ def forked(work: Callable[[str], T], names: Sequence[str], *, workers: int) -> G
         yield from map(work, names)
         return
     others = set(multiprocessing.active_children())
-    executor = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("fork"), initializer=_begin, initargs=(os.getpid(),)
-    )
+    context = multiprocessing.get_context("spawn" if anew else "fork")
+    executor = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(),))
     try:
         for future in as_completed([executor.submit(work, name) for name in names]):
             yield future.result()

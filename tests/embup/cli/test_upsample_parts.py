@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from embup_core.artifacts.registry import Registry
+    from tests.s3 import S3Server
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -90,6 +91,26 @@ def test_this_machine_decodes_a_folder_and_resumes_after_an_interrupt(
         "_MANIFEST.json",
         *(f"part-{number}.npy" for number in (0, 1, 2, 3, 4, 8)),
     }
+
+
+def test_a_prefix_of_a_bucket_is_decoded_by_several_processes(
+    embup: Run, registry: Registry, source: Path, tmp_path: Path, s3: S3Server
+) -> None:
+    from embup_core.object_store import ObjectStore
+
+    bucket = s3.new_bucket()
+    store = ObjectStore(bucket)
+    for part in source.iterdir():
+        store.upload(part, f"in/{part.name}")
+    options = ("--workers", 2, "--format", "npy", "--json", "--registry", registry.root)
+    result = embup("upsample", f"{bucket}/in/", f"{bucket}/out/", *options)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["rows"] == 510
+    assert embup("upsample", source, tmp_path / "out", *options).returncode == 0
+    for path in (tmp_path / "out").glob("*.npy"):
+        found = store.read(f"out/{path.name}", max_bytes=1 << 30)
+        assert found is not None
+        assert found[0] == path.read_bytes()
 
 
 def test_an_engine_for_folders_is_not_for_a_file(
