@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 def test_the_graph_trains_on_landmark_columns(
     run: Callable[..., Any], settings: PipelineSettings, tmp_path: Path
 ) -> None:
-    made = landmark_folder(tmp_path / "source", rows=2000, landmarks=160, dims=48, dtype="float16")
+    made = landmark_folder(
+        tmp_path / "source", rows=1500, landmarks=96, dims=40, input_dims=32, dtype="float16"
+    )
     result = run(
         decoder="kriging",
         source=str(made.folder),
-        output_dims=48,
+        output_dims=40,
         config={"row_split": {"max_training_rows": 800}},
     )
     assert result.success
     published = Registry(settings.registry).load_artifact()
-    assert published.manifest["data"]["rows"] == 2000
-    assert published.manifest["split"]["not_sampled"] == 1200
+    assert published.manifest["data"]["rows"] == 1500
+    assert published.manifest["split"]["not_sampled"] == 700
     (staged,) = (settings.data).rglob("coordinates-*.npy")
     (recovered,) = (settings.data).rglob("recovered-*/coordinates.npy")
     assert staged.samefile(recovered)
-    assert np.load(staged, mmap_mode="r").shape == (2000, 48)
+    assert np.load(staged, mmap_mode="r").shape == (1500, 40)
 
 
 def test_wrong_columns_fail_the_first_check(run: Callable[..., Any], tmp_path: Path) -> None:

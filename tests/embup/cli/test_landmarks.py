@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-DIMS = 48
+DIMS = 40
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> LandmarkFolder:
     folder = tmp_path_factory.mktemp("landmarks") / "source"
-    return landmark_folder(folder, rows=3000, landmarks=160, dims=DIMS, dtype="float16")
+    return landmark_folder(folder, rows=1500, landmarks=96, dims=DIMS, input_dims=32, dtype="float16")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_it_is_checked_as_a_matrix_is(
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["ok"]
-    assert (report["rows"], report["rank"]) == (3000, DIMS)
+    assert (report["rows"], report["rank"]) == (1500, DIMS)
     assert report["map"]["affine"]
     assert report["matrix_noise"]["residual"] > 0
 
@@ -67,7 +67,7 @@ def test_a_wrong_file_ends_with_a_remedy(embup: Callable[..., Any], tmp_path: Pa
 def test_it_is_trained_on(made: LandmarkFolder, trained: tuple[Path, dict[str, Any]]) -> None:
     folder, found = trained
     assert found["champion"] == "kriging"
-    assert found["rows"] == 3000
+    assert found["rows"] == 1500
     assert found["recovery_s"] > 0
     assert any("landmark columns" in warning for warning in found["warnings"])
     import embup as library
@@ -91,12 +91,12 @@ def test_a_retraining_keeps_the_basis(
 def test_a_sample_of_the_rows_is_reported(
     embup: Callable[..., Any], made: LandmarkFolder, tmp_path: Path
 ) -> None:
-    found = run_training(embup, made, tmp_path, "--max-training-rows", 1000)
-    assert any("1,000 of 3,000" in warning for warning in found["warnings"])
+    found = run_training(embup, made, tmp_path, "--max-training-rows", 800)
+    assert any("800 of 1,500" in warning for warning in found["warnings"])
     version = tmp_path / "registry" / found["version"]
     if not version.is_dir():
         (version,) = (tmp_path / "registry").rglob(found["version"])
     manifest = json.loads((version / "manifest.json").read_text())
-    assert manifest["split"]["not_sampled"] == 2000
+    assert manifest["split"]["not_sampled"] == 700
     assert manifest["data"]["left_out"] == []
-    assert "1,000 took part, 2,000 did not" in (version / "MODEL_CARD.md").read_text()
+    assert "800 took part, 700 did not" in (version / "MODEL_CARD.md").read_text()

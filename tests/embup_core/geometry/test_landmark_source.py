@@ -201,7 +201,7 @@ def test_memory_does_not_grow_with_the_columns(tmp_path: Path) -> None:
         folder = landmark_folder(
             tmp_path / str(rows), rows=rows, landmarks=512, dims=384, input_dims=32
         ).folder
-        arguments = [sys.executable, "-c", _MEASURED, folder, tmp_path / "cache", "384"]
+        arguments = [sys.executable, "-c", _MEASURED, str(folder), str(tmp_path / "cache"), "384"]
         ended = subprocess.run(arguments, check=False, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         found, own[rows] = map(int, ended.stdout.split())

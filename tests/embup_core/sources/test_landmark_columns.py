@@ -88,10 +88,7 @@ FAULTS: dict[str, tuple[Callable[[LandmarkFolder], None], tuple[str, ...]]] = {
     "one row fewer": (cosines(lambda g, _: g[:-1]), ("landmark_cosines.npy", "299", "300")),
     "one dimension": (cosines(lambda g, _: g[:, 0]), ("landmark_cosines.npy", "(300,)")),
     "two columns": (
-        lambda made: (
-            np.save(made.cosines, np.load(made.cosines)[:, :2]),
-            np.save(made.landmark_rows, made.rows[:2]),
-        )[1],
+        cosines(lambda g, _: g[:, :2]),
         ("landmark_cosines.npy", "(300, 2)"),
     ),
     "integers": (cosines(lambda g, _: g.astype(np.int32)), ("landmark_cosines.npy", "i4")),
