@@ -178,7 +178,7 @@ def open_sample(
             left_out,
             groups,
             held_out=held_out,
-            max_rows=max_training_rows,
+            max_training_rows=max_training_rows,
             split=split,
             seed=seed,
         )

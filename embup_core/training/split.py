@@ -172,7 +172,7 @@ def split_right_rows(
     groups: NDArray[Any] | None = None,
     *,
     held_out: NDArray[np.bool_] | None = None,
-    max_rows: int = MAX_TRAINING_ROWS,
+    max_training_rows: int = MAX_TRAINING_ROWS,
     **division: Any,
 ) -> RowSplit:
     """Split the rows that are not left out, or a random sample of them.
@@ -187,7 +187,7 @@ def split_right_rows(
         Rows that belong to no part: int64, shape (w,).
     held_out
         Rows that are the test rows, whatever the shares: bool, shape (N,). None draws test rows.
-    max_rows
+    max_training_rows
         Most rows that are divided, rows held out for ever among them. Of more, those for ever held out stay
         all, up to half as many, and the others are drawn with the seed of the division. Groups are divided
         after that.
@@ -202,13 +202,13 @@ def split_right_rows(
         As `split_rows`, a split by groups of a source that says which rows are held out, or fewer than 100
         rows to take.
     """
-    if max_rows < _FEWEST_ROWS:
+    if max_training_rows < _FEWEST_ROWS:
         raise InputError(
-            f"Expected at least {_FEWEST_ROWS} rows to train on, found max_training_rows {max_rows}.",
+            f"Expected max_training_rows of at least {_FEWEST_ROWS}, found {max_training_rows}.",
             remedy="Take more rows.",
         )
     right = np.setdiff1d(np.arange(n_rows), left_out)
-    taken = _sampled(right, held_out, max_rows, seed=division.get("seed", 0))
+    taken = _sampled(right, held_out, max_training_rows, seed=division.get("seed", 0))
     if held_out is not None:
         parts = _split_beside(taken, held_out[taken], **division)
     else:

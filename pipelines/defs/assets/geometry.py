@@ -149,7 +149,7 @@ def row_split(
         left_out,
         None if file is None else open_row_labels(file, cosine_matrix),
         held_out=open_held_out(cosine_matrix),
-        max_rows=config.max_training_rows,
+        max_training_rows=config.max_training_rows,
         split=config.split,
         seed=config.seed,
         test_share=config.test_share,
