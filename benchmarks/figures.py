@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embup_core.blocks import BLOCK_ROWS
-from embup_core.geometry.coordinates import recover_coordinates
+from embup_core.dims import DEFAULT_OUTPUT_DIMS
+from embup_core.geometry.landmark_source import recovered_originals, with_coordinates
 from embup_core.sources import load_projected, load_row_labels, resolve_source
 from embup_core.sources.cosine_matrix import CosineMatrix
 from embup_core.training.split import RowSplit, SplitBy, split_rows
@@ -77,12 +78,13 @@ class Rows:
     def of(cls, source: str, *, cache_dir: Path, rows: int | None = None) -> Rows:
         """Open a source as `embup train` does, and take all its rows or some at random."""
         files = resolve_source(source, cache_dir=cache_dir)
+        files = with_coordinates(files, cache_dir, output_dims=DEFAULT_OUTPUT_DIMS)
         projected = load_projected(files.projected)
         matrix = CosineMatrix.open(files.cosines)
         order = np.random.default_rng(0).permutation(len(projected))
         return cls(
             projected,
-            recover_coordinates(matrix),
+            recovered_originals(files, matrix, output_dims=DEFAULT_OUTPUT_DIMS)[0],
             matrix,
             np.sort(order[:rows]),
             None if files.groups is None else load_row_labels(files.groups, rows=len(projected)),

@@ -11,7 +11,7 @@ from embup_core.debugging.decoded_rows import fit_folds
 from embup_core.debugging.source import analyse_source
 from embup_core.decoders import DECODERS
 from embup_core.errors import InputError, InvalidDataError
-from embup_core.geometry.coordinates import recover
+from embup_core.geometry.landmark_source import recovered_originals, with_coordinates
 from embup_core.geometry.source_check import judge_rows
 from embup_core.sources import load_projected, resolve_source, validate_pair
 from embup_core.sources.cosine_matrix import CosineMatrix
@@ -72,6 +72,7 @@ def analyse_training_data(
             f"There is no decoder {decoder!r}.", remedy=f"There are: {', '.join(DECODERS)}; or {NO_DECODER}."
         )
     files = resolve_source(opened.described["source"], cache_dir=data / "sources", progress=progress)
+    files = with_coordinates(files, data / "sources", output_dims=output_dims, progress=progress)
     if validate_pair(files, progress=progress).fingerprint != opened.described["sha256"]:
         raise InvalidDataError(
             f"The files of {files.name} are others than those that were imported as {opened.name}.",
@@ -81,7 +82,7 @@ def analyse_training_data(
     matrix = CosineMatrix.open(files.cosines)
     if progress is not None:
         progress("recovering the originals", 0, None)
-    coordinates = recover(matrix, output_dims=output_dims).coordinates
+    coordinates, _ = recovered_originals(files, matrix, output_dims=output_dims)
     defects = judge_rows(projected, coordinates, files)
     wrong = np.zeros(len(projected), dtype=bool)
     wrong[defects.wrong_rows] = True

@@ -19,7 +19,7 @@ from embup_core.training.basis import BasisChoice
 from embup_core.training.promotion import PreviousVersion
 from embup_core.training.result import TrainingResult, evaluation_warnings
 from embup_core.training.selection import wanted_candidates
-from embup_core.training.split import SplitBy
+from embup_core.training.split import MAX_TRAINING_ROWS, SplitBy
 from pipelines.definitions import build_defs
 from pipelines.defs.assets.evaluation import open_evaluation
 from pipelines.defs.assets.transform import open_left_out
@@ -56,6 +56,7 @@ def train_and_publish(
     without: Sequence[int] = (),
     basis: str | None = None,
     promote: bool | None = None,
+    max_training_rows: int = MAX_TRAINING_ROWS,
     service_url: str | None = None,
     settings: PipelineSettings | None = None,
 ) -> TrainingResult:
@@ -87,6 +88,8 @@ def train_and_publish(
     promote
         Whether the new version goes into service; None takes the settings', which by default decides by
         comparison with the version in service.
+    max_training_rows
+        Most rows that take part; of more, a random sample does.
     service_url
         The service that is asked to load the new decoder; None takes that of the settings.
     settings
@@ -133,7 +136,9 @@ def train_and_publish(
                 run_config={
                     "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
                     "ops": {
-                        "row_split": {"config": {"split": split.value}},
+                        "row_split": {
+                            "config": {"split": split.value, "max_training_rows": max_training_rows}
+                        },
                         "coordinates": {"config": {"basis": basis}},
                         "transform": {
                             "config": {"leave_out_wrong_rows": leave_out_wrong_rows, "without": list(without)}
@@ -152,11 +157,12 @@ def train_and_publish(
                 remedy=f"Dagster's records in {settings.data} hold the details, as run {run_id}.",
             ) from error
         recovery = _metadata_of(instance, "coordinates")
+        sampling = _metadata_of(instance, "row_split")
     evaluation = open_evaluation(result.asset_value("evaluation"))
     matrix: MatrixHandle = result.asset_value("cosine_matrix")
     published: PublishedDecoder = result.asset_value("decoder_artifact")
     warnings = [
-        *filter(None, [recovery.get("warning")]),
+        *filter(None, [recovery.get("warning"), sampling.get("warning")]),
         *report.warnings,
         *evaluation_warnings(evaluation, has_groups=matrix.files.groups is not None),
         *anchor_warnings(evaluation, has_anchors=matrix.files.anchors is not None),

@@ -26,9 +26,9 @@ class PipelineSettings(BaseSettings):
     source: str = Field(
         default="",
         description="Training data: `sample` (generated), a folder, or an address such as "
-        "`s3://bucket/prefix`, that holds `projected_train_embs.npy` and `og_train_cos_theta.npy`, or the "
-        "URLs of the two, separated by a comma. Empty: the source that the data folder belongs to (its "
-        "`source.json`), else `sample`.",
+        "`s3://bucket/prefix`, that holds `projected_train_embs.npy` and `og_train_cos_theta.npy` (or "
+        "`landmark_cosines.npy` and `landmark_rows.npy`), or the URLs of the two, separated by a comma. "
+        "Empty: the source that the data folder belongs to (its `source.json`), else `sample`.",
     )
     source_sha256: str = Field(
         default="",

@@ -52,6 +52,7 @@ def check(
     The files, the noise of the cosine matrix, and that rows belong together.
     Exit code 0: it can be trained on, or was repaired. 2: a file is missing or unusable. 3: rows are wrong.
     """
+    from embup_core.geometry.landmark_source import with_coordinates
     from embup_core.geometry.repair import require_free
     from embup_core.geometry.source_check import check_source
     from embup_core.sources import resolve_source
@@ -62,6 +63,7 @@ def check(
             require_free(repair)  # before the minute that the check may take
         with progress("checking") as bar:
             files = resolve_source(source, cache_dir=data / "sources", progress=bar)
+            files = with_coordinates(files, data / "sources", output_dims=output_dims, progress=bar)
             report = check_source(files, output_dims=output_dims, progress=bar)
             if repair is not None:
                 done, refused = _repaired(files, report, repair, bar)

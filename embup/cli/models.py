@@ -100,6 +100,7 @@ def compare(
     from dataclasses import asdict
 
     from embup.cli.versions import print_comparison
+    from embup_core.geometry.landmark_source import with_coordinates
     from embup_core.sources import resolve_source
     from embup_core.training.comparison import Basis, compare_on, compare_recorded
 
@@ -109,6 +110,9 @@ def compare(
     else:
         with progress("comparing") as bar:
             files = resolve_source(source, cache_dir=data / "sources", progress=bar)
+            files = with_coordinates(
+                files, data / "sources", output_dims=opened.info(first).manifest["output_dims"], progress=bar
+            )
             found = compare_on(opened, versions, files, progress=bar)
     if found.basis is Basis.recorded_elsewhere:
         say(

@@ -25,8 +25,8 @@ def train(
             "--source",
             envvar="EMBUP_SOURCE",
             help="Training data: `sample` (built in), a folder or s3://bucket/prefix holding "
-            "projected_train_embs.npy and og_train_cos_theta.npy, or the two files' URLs separated by a "
-            "comma.",
+            "projected_train_embs.npy and og_train_cos_theta.npy (or landmark_cosines.npy and "
+            "landmark_rows.npy), or the two files' URLs separated by a comma.",
             show_default="the source of the data folder, else sample",
         ),
     ] = None,
@@ -85,6 +85,15 @@ def train(
             show_default="unless the one in service has other data or is better",
         ),
     ] = None,
+    max_training_rows: Annotated[
+        int,
+        typer.Option(
+            "--max-training-rows",
+            min=100,
+            metavar="ROWS",
+            help="Most rows that take part, test rows among them; of more, a random sample does.",
+        ),
+    ] = 100_000,
     service: Annotated[
         str | None,
         typer.Option(
@@ -120,6 +129,7 @@ def train(
             without=without,
             basis=basis,
             promote=promote,
+            max_training_rows=max_training_rows,
             service=service,
             progress=bar,
         )
@@ -143,6 +153,7 @@ def train_here(
     without: Path | None = None,
     basis: str | None = None,
     promote: bool | None = None,
+    max_training_rows: int | None = None,
     service: str | None = None,
     progress: "Progress | None" = None,
 ) -> "TrainingResult":
@@ -159,7 +170,7 @@ def train_here(
 
     from embup_core.geometry.source_check import NO_ROWS
     from embup_core.sources.row_list import load_row_list
-    from embup_core.training.split import SplitBy
+    from embup_core.training.split import MAX_TRAINING_ROWS, SplitBy
 
     rows = NO_ROWS if without is None else load_row_list(without)
     stamina.instrumentation.set_on_retry_hooks(())  # the default prints on stdout, where results go
@@ -178,6 +189,7 @@ def train_here(
             without=rows.tolist(),
             basis=basis,
             promote=promote,
+            max_training_rows=max_training_rows or MAX_TRAINING_ROWS,
             service_url=service,
         )
     from embup_core.artifacts.remote import open_registry
@@ -194,6 +206,7 @@ def train_here(
         without=rows,
         basis=basis,
         promote=promote,
+        max_training_rows=max_training_rows or MAX_TRAINING_ROWS,
         progress=progress,
         work=data,
     )

@@ -31,7 +31,7 @@ cosines match those of the originals.
 |---|---|
 | source | {source} |
 | sample rows | {rows} |
-| left out | {left_out} |
+| left out | {left_out} |{sampled}
 | fingerprint (SHA-256 of both files) | `{fingerprint}` |
 | written | {created_utc} |
 | basis | {basis} |
@@ -157,6 +157,7 @@ def render_model_card(
         basis=_basis(manifest),
         table=evaluation.get("table", ""),
         left_out=_left_out(manifest["data"].get("left_out")),
+        sampled=_sampled(manifest.get("split", {})),
         transform=_transform(manifest),
         plots="\n\n".join(_figure(name) for name in sorted(plots, key=_place)),
     )
@@ -197,6 +198,15 @@ def _left_out(rows: Sequence[int] | None) -> str:
         return "none"
     shown = describe_rows(np.asarray(rows))
     return f"{shown}, because z does not belong to the matrix there, or as asked for"
+
+
+def _sampled(split: Mapping[str, Any]) -> str:
+    """A line about rows that did not take part because there are more than a training takes; or nothing."""
+    count = split.get("not_sampled")
+    if not count:
+        return ""
+    taken = sum(split[part] for part in ("train", "validation", "test"))
+    return f"\n| random sample of rows | {taken:,} took part, {count:,} did not (seed {split['seed']}) |"
 
 
 def _transform(manifest: Mapping[str, Any]) -> str:

@@ -47,7 +47,8 @@ LARGEST_COSINE_CHANGE: Final = 1e-3
 """A larger median change of its cosines with the other landmarks means another original, not rounding."""
 SPANNED_LENGTH: Final = 0.99
 """Recovered length that all but a twentieth of the other rows must have; 1 where landmarks span them."""
-_SHORT_SHARE: Final = 0.05
+SHORT_SHARE: Final = 0.05
+"""The twentieth of the rows that may be shorter."""
 _ERRORS: Final = 3.0
 
 
@@ -203,12 +204,16 @@ class RecoveryInBasis(NamedTuple):
         The one asked for, or a new one.
     landmarks
         Rows of the source that fixed the coordinates: int64, shape (k,).
+    whitening
+        A row's cosines with these times this are its coordinates, before they are made unit length: float32,
+        shape (k, r).
     """
 
     coordinates: NDArray[np.float32]
     noise: MatrixNoise
     basis: Basis
     landmarks: NDArray[np.int64]
+    whitening: NDArray[np.float32]
 
 
 def recover_in_new_basis(
@@ -253,9 +258,8 @@ def recover_in_new_basis(
     change = (rows.kernel - coordinates @ coordinates.T)[off_diagonal]
     basis = replace(basis, cosine_error=float(np.sqrt(np.mean(np.square(change)))))
     whitening = basis.whitening(np.arange(len(numbers)))
-    return RecoveryInBasis(
-        rows.coordinates(whitening, matrix, output_dims=output_dims), noise, basis, numbers
-    )
+    recovered = rows.coordinates(whitening, matrix, output_dims=output_dims)
+    return RecoveryInBasis(recovered, noise, basis, numbers, whitening)
 
 
 def recover_in_kept_basis(
@@ -308,7 +312,7 @@ def recover_in_kept_basis(
     _require_spanned(basis, rows, whitening)
     coordinates = rows.coordinates(whitening, matrix, output_dims=output_dims)
     noise = rows.noise(coordinates, of_kernel, matrix)
-    return RecoveryInBasis(coordinates, noise, basis, rows.numbers)
+    return RecoveryInBasis(coordinates, noise, basis, rows.numbers, whitening)
 
 
 def _equal_rows(wanted: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -347,7 +351,7 @@ def _require_spanned(basis: Basis, rows: LandmarkRows, whitening: NDArray[np.flo
     sampled = others[:: max(1, len(others) // 1000)]
     if len(sampled):
         lengths = np.linalg.norm(rows.cosines[:, sampled].T @ whitening, axis=1)
-        length = float(np.quantile(lengths, _SHORT_SHARE))
+        length = float(np.quantile(lengths, SHORT_SHARE))
         if length < SPANNED_LENGTH:
             raise _lost(
                 basis,

@@ -111,8 +111,9 @@ class LandmarkRows:
         weakest = int(np.argmin(norms))
         if norms[weakest, 0] < 0.5:
             raise InvalidDataError(
-                f"{matrix.path}: row {weakest} is not spanned by the {len(self.numbers)} landmark rows (its "
-                f"recovered length is {norms[weakest, 0]:.3f}, expected 1).",
+                f"{matrix.path}: row {matrix.row_number(weakest)} is not spanned by the "
+                f"{len(self.numbers)} landmark rows (its recovered length is {norms[weakest, 0]:.3f}, "
+                "expected 1).",
                 remedy=f"Use more landmarks, or check that the matrix holds cosines of {output_dims}-d "
                 "vectors.",
             )
@@ -177,7 +178,7 @@ def recover(
     """
     if landmarks is None:
         landmarks = default_landmarks(output_dims)
-    chosen = np.sort(np.random.default_rng(seed).permutation(matrix.n_rows)[:landmarks])
+    chosen = matrix.landmarks(landmarks, seed=seed)
     rows = LandmarkRows.read(matrix, chosen)
     eigenvalues, eigenvectors = np.linalg.eigh(rows.kernel)
     # Rounding a cosine to float32 spreads the zero eigenvalues over about eps * sqrt(L); below twice that
@@ -236,6 +237,8 @@ def reconstruction_residual(
 ) -> float:
     """Root mean square of sampled cosines minus the dot products of their coordinates, off the diagonal.
 
+    0 where no cosine of two of these rows is known.
+
     Parameters
     ----------
     coordinates
@@ -250,7 +253,8 @@ def reconstruction_residual(
         Which pairs.
     """
     rows = np.arange(matrix.n_rows) if rows is None else rows
-    left, right = np.random.default_rng(seed).choice(rows, (2, pairs))
-    left, right = left[left != right], right[left != right]
+    left, right = matrix.random_pairs(rows, pairs, seed=seed)
+    if not len(left):
+        return 0.0
     dots = np.einsum("ij,ij->i", coordinates[left], coordinates[right])
     return float(np.sqrt(np.mean((dots - matrix.pairs(left, right)) ** 2)))

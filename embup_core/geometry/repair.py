@@ -152,7 +152,7 @@ def _require_repairable(files: SourceFiles, defects: RowDefects) -> None:
     if files.has_coordinates:
         raise InvalidDataError(
             f"{files.name} has coordinates instead of the cosine matrix, and is not repaired.",
-            remedy="Leave the wrong rows out, or correct the drops that it is made of.",
+            remedy="Leave the wrong rows out, or correct what it is made of.",
         )
     match defects.verdict:
         case "wrong_rows" | "reordered":

@@ -9,7 +9,7 @@ import numpy as np
 
 from embup_core.dims import DEFAULT_OUTPUT_DIMS
 from embup_core.errors import InvalidDataError
-from embup_core.geometry.coordinates import recover
+from embup_core.geometry.landmark_source import recovered_originals
 from embup_core.geometry.row_defects import (
     SHORT_COSINE_CORRELATION,
     RowDefects,
@@ -250,8 +250,8 @@ def check_source(
     profile = validate_pair(files, progress=progress)
     if progress:
         progress("recovering the originals", 0, None)
-    recovered = recover(CosineMatrix.open(files.cosines), output_dims=output_dims)
+    coordinates, noise = recovered_originals(files, CosineMatrix.open(files.cosines), output_dims=output_dims)
     if progress:
         progress("comparing rows", 0, None)
-    rows = judge_rows(projected, recovered.coordinates, files)
-    return SourceReport(profile, recovered.noise, rows, projected, recovered.coordinates)
+    rows = judge_rows(projected, coordinates, files)
+    return SourceReport(profile, noise, rows, projected, coordinates)

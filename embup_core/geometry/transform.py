@@ -159,7 +159,9 @@ def recover_transform(
             f"found shapes {projected.shape} and {coordinates.shape}."
         )
     z = _unit_rows(projected.astype(np.float64))
-    if not (np.isfinite(z).all() and np.isfinite(coordinates).all()):
+    # By blocks: coordinates may be a mapped file that is larger than the memory.
+    finite = (np.isfinite(coordinates[block]).all() for block in row_blocks(len(z), _JUDGED_BLOCK_ROWS))
+    if not (np.isfinite(z).all() and all(finite)):
         raise ValueError("Expected finite values and no zero row of z, found NaN or infinity.")
     n_rows = len(z)
     sample = np.sort(np.random.default_rng(seed).permutation(n_rows)[:fit_rows])

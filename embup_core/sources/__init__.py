@@ -14,6 +14,8 @@ from embup_core.sources.files import (
     GROUPS_FILE,
     HELD_OUT_FILE,
     LABELS_FILE,
+    LANDMARK_COSINES_FILE,
+    LANDMARK_ROWS_FILE,
     PROJECTED_FILE,
     SourceFiles,
 )
@@ -31,6 +33,8 @@ __all__ = [
     "GROUPS_FILE",
     "HELD_OUT_FILE",
     "LABELS_FILE",
+    "LANDMARK_COSINES_FILE",
+    "LANDMARK_ROWS_FILE",
     "PROJECTED_FILE",
     "Anchors",
     "DataProfile",

@@ -11,6 +11,7 @@ from embup_core.blocks import row_blocks
 from embup_core.errors import InvalidDataError
 from embup_core.geometry.anchors import FEWEST_ANCHORS, UNIT_TOLERANCE
 from embup_core.sources.npy import Accepted, read_npy_header
+from embup_core.sources.row_list import require_distinct_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,21 +131,7 @@ def load_anchors(files: AnchorFiles, sample_rows: int, *, output_dims: int) -> A
             remedy=_SAVE_ROWS_REMEDY,
         )
     rows = np.load(files.rows, allow_pickle=False)
-    outside = (rows < 0) | (rows >= sample_rows)
-    if outside.any():
-        place = int(outside.argmax())
-        raise InvalidDataError(
-            f"{files.rows}, entry {place}: row {rows[place]}, expected one from 0 to {sample_rows - 1}.",
-            remedy="Rows are counted from 0, in the order of the projected embeddings.",
-        )
-    numbers, first, counts = np.unique(rows, return_index=True, return_counts=True)
-    if counts.max() > 1:
-        twice = int(counts.argmax())
-        raise InvalidDataError(
-            f"{files.rows}, entry {first[twice]}: row {numbers[twice]} is given {counts[twice]} times, "
-            "expected each once.",
-            remedy="Leave the repetitions out, in both files.",
-        )
+    require_distinct_rows(files.rows, rows, sample_rows)
     return Anchors(originals, rows.astype(np.int64))
 
 
@@ -160,7 +147,7 @@ def require_agreement(anchors: Anchors, matrix: CosineMatrix, files: AnchorFiles
     n_anchors = len(anchors.rows)
     difference = np.empty(n_anchors)
     for block in row_blocks(n_anchors):
-        true = matrix.rows(anchors.rows[block])[:, anchors.rows]
+        true = matrix.block(anchors.rows[block], anchors.rows)
         # The median: a wrong anchor does not make the right ones look wrong.
         difference[block] = np.median(np.abs(anchors.originals[block] @ anchors.originals.T - true), axis=1)
     noise = _NOISE_FACTOR * float(np.median(difference))

@@ -75,9 +75,28 @@ class CosineMatrix:
         """Cosines of some rows with all rows: float32, shape (len(index), N). One contiguous read per row."""
         return np.asarray(self.memory_map[index], dtype=np.float32)
 
+    def block(self, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Cosines of some rows with some others: float32, shape (len(rows), len(columns))."""
+        return self.rows(rows)[:, columns]
+
     def pairs(self, left: NDArray[np.integer], right: NDArray[np.integer]) -> NDArray[np.float32]:
         """Cosines of the pairs (left[k], right[k]): float32, shape (len(left),)."""
         return np.asarray(self.memory_map[left, right], dtype=np.float32)
+
+    def landmarks(self, count: int, *, seed: int) -> NDArray[np.int64]:
+        """Random rows to recover coordinates from: int64, shape (at most count,), sorted."""
+        return np.sort(np.random.default_rng(seed).permutation(self.n_rows)[:count])
+
+    def random_pairs(
+        self, rows: NDArray[np.integer], count: int, *, seed: int
+    ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+        """Random pairs of two different ones of some rows, whose cosines are known: at most `count`."""
+        left, right = np.random.default_rng(seed).choice(rows, (2, count))
+        return left[left != right], right[left != right]
+
+    def row_number(self, row: int) -> int:
+        """Number of a row in the source's files, for messages."""
+        return row
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 PROJECTED_FILE = "projected_train_embs.npy"
 COSINES_FILE = "og_train_cos_theta.npy"
 COORDINATES_FILE = "coordinates.npy"
+LANDMARK_COSINES_FILE = "landmark_cosines.npy"
+LANDMARK_ROWS_FILE = "landmark_rows.npy"
+RECOVERY_FILE = "recovery.json"
 GROUPS_FILE = "groups.npy"
 LABELS_FILE = "labels.npy"
 ANCHORS_FILE = "anchors.npy"
@@ -32,7 +35,8 @@ class SourceFiles:
     cosines
         ``.npy`` of the cosines between the originals, shape (N, N). Or, where its name is
         ``coordinates.npy``, coordinates whose dot products are these cosines, shape (N, r), with their basis
-        beside them in ``basis.safetensors``.
+        beside them in ``basis.safetensors``. Or, where it is ``landmark_cosines.npy``, the cosines of all
+        rows with some of them, shape (N, L).
     name
         The source as it is displayed: ``sample``, a folder, an address. Free of secrets.
     groups, labels
@@ -43,6 +47,8 @@ class SourceFiles:
         ``.npy`` of bools, shape (N,): rows that are only ever reported on, and never fitted on. Or None.
     drops
         ``.npy`` of the drop that each row is from, shape (N,), or None.
+    landmark_rows
+        ``.npy`` of the rows that the columns of ``landmark_cosines.npy`` belong to, shape (L,), or None.
     """
 
     projected: Path
@@ -53,8 +59,20 @@ class SourceFiles:
     anchors: AnchorFiles | None = None
     held_out: Path | None = None
     drops: Path | None = None
+    landmark_rows: Path | None = None
 
     @property
     def has_coordinates(self) -> bool:
         """Whether `cosines` holds coordinates instead of the matrix."""
         return self.cosines.name == COORDINATES_FILE
+
+    @property
+    def has_landmark_columns(self) -> bool:
+        """Whether `cosines` holds landmark columns, from which coordinates have to be recovered first."""
+        return self.cosines.name == LANDMARK_COSINES_FILE
+
+    @property
+    def recovery(self) -> Path | None:
+        """Record of how coordinates were recovered from landmark columns; None for any other source."""
+        path = self.cosines.with_name(RECOVERY_FILE)
+        return path if self.has_coordinates and path.is_file() else None

@@ -17,6 +17,8 @@ from embup_core.sources.files import (
     GROUPS_FILE,
     HELD_OUT_FILE,
     LABELS_FILE,
+    LANDMARK_COSINES_FILE,
+    LANDMARK_ROWS_FILE,
     PROJECTED_FILE,
     SourceFiles,
 )
@@ -25,13 +27,14 @@ from embup_core.sources.files import (
 def files_in_folder(folder: Path) -> SourceFiles:
     """Find the two files in a folder, ``.npy`` or ``.npz``, and the optional ones.
 
-    A folder without the matrix may hold coordinates in its place, as a training set of drops does.
+    A folder without the matrix may hold coordinates in its place, as a training set of drops does, or
+    landmark columns.
 
     Raises
     ------
     SourceUnavailableError
         The folder or one of the files is missing, a file is there under both names, or only one of the two
-        files of anchors is there.
+        files of anchors, or of landmarks, is there.
     """
     folder = folder.expanduser()
     if not folder.is_dir():
@@ -42,15 +45,22 @@ def files_in_folder(folder: Path) -> SourceFiles:
         )
     folder = folder.resolve()
     optional = (GROUPS_FILE, LABELS_FILE, ANCHORS_FILE, ANCHOR_ROWS_FILE, HELD_OUT_FILE, DROP_OF_ROW_FILE)
-    for name in (*_either(PROJECTED_FILE), *_either(COSINES_FILE), COORDINATES_FILE, *optional):
+    instead = (COORDINATES_FILE, LANDMARK_COSINES_FILE)  # of the matrix
+    for name in (
+        *_either(PROJECTED_FILE),
+        *_either(COSINES_FILE),
+        *instead,
+        LANDMARK_ROWS_FILE,
+        *optional,
+    ):
         if os.path.lexists(folder / name) and not (folder / name).is_file():
             raise SourceUnavailableError(
                 f"{folder / name} is not a regular file: a folder, a pipe, or a link to nothing.",
                 remedy="Put the file itself there.",
             )
     projected, cosines = (_find(folder, name) for name in (PROJECTED_FILE, COSINES_FILE))
-    if cosines is None and (folder / COORDINATES_FILE).is_file():
-        cosines = folder / COORDINATES_FILE
+    if cosines is None:
+        cosines = next((folder / name for name in instead if (folder / name).is_file()), None)
     if projected is None or cosines is None:
         missing = [name for name, path in ((PROJECTED_FILE, projected), (COSINES_FILE, cosines)) if not path]
         found = sorted(path.name for path in folder.glob("*.np[yz]"))
@@ -68,8 +78,18 @@ def files_in_folder(folder: Path) -> SourceFiles:
             f"folder {folder} has {there} and no {gone}, expected both or neither.",
             remedy=f"{ANCHORS_FILE} holds originals, {ANCHOR_ROWS_FILE} the row number of each.",
         )
+    landmark_rows = None
+    if cosines.name == LANDMARK_COSINES_FILE:
+        landmark_rows = folder / LANDMARK_ROWS_FILE
+        if not landmark_rows.is_file():
+            raise SourceUnavailableError(
+                f"folder {folder} has {LANDMARK_COSINES_FILE} and no {LANDMARK_ROWS_FILE}, expected both.",
+                remedy=f"{LANDMARK_ROWS_FILE} holds the row number of the landmark of each column.",
+            )
     anchors = None if originals is None or rows is None else AnchorFiles(originals, rows)
-    return SourceFiles(projected, cosines, str(folder), groups, labels, anchors, held_out, drops)
+    return SourceFiles(
+        projected, cosines, str(folder), groups, labels, anchors, held_out, drops, landmark_rows
+    )
 
 
 def _either(name: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embup_core.errors import InputError, InputFileError, SourceError
+from embup_core.errors import InputError, InputFileError, InvalidDataError, SourceError
 from embup_core.sources.npy import Accepted, read_npy_header
 
 if TYPE_CHECKING:
@@ -58,6 +58,40 @@ def load_row_list(path: Path) -> NDArray[np.int64]:
                 f"{path}, line {line}: expected a row number, found {text[:40]!r}.", remedy=REMEDY
             )
     return np.unique(np.array([int(text) for _, text in numbers if text], dtype=np.int64))
+
+
+def require_distinct_rows(path: Path, rows: NDArray[np.integer], n_rows: int) -> None:
+    """Check row numbers of a source's file, in their order.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    rows
+        Integers, shape (m,).
+    n_rows
+        Each number is to be below it.
+
+    Raises
+    ------
+    InvalidDataError
+        A number is out of range, or given twice.
+    """
+    outside = (rows < 0) | (rows >= n_rows)
+    if outside.any():
+        place = int(outside.argmax())
+        raise InvalidDataError(
+            f"{path}, entry {place}: row {rows[place]}, expected one from 0 to {n_rows - 1}.",
+            remedy="Rows are counted from 0, in the order of the projected embeddings.",
+        )
+    numbers, first, counts = np.unique(rows, return_index=True, return_counts=True)
+    if counts.max() > 1:
+        twice = int(counts.argmax())
+        raise InvalidDataError(
+            f"{path}, entry {first[twice]}: row {numbers[twice]} is given {counts[twice]} times, "
+            "expected each once.",
+            remedy="Leave the repetitions out, in both files.",
+        )
 
 
 def require_rows(rows: Iterable[int] | NDArray[np.integer], n_rows: int) -> NDArray[np.int64]:

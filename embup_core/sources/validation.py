@@ -8,6 +8,7 @@ values that are not finite, outside [-1, 1], not 1 on the diagonal, or far from 
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from embup_core.errors import InvalidDataError
 from embup_core.sources.coordinates import scan_coordinates
 from embup_core.sources.cosine_matrix import CosineMatrix
+from embup_core.sources.landmark_columns import LandmarkColumns, scan_landmark_columns
 from embup_core.sources.npy import read_npy_header
 from embup_core.sources.profile import DataProfile
 from embup_core.sources.row_ranges import describe_rows
@@ -102,8 +104,9 @@ def _refuse_rows_without_direction(path: Path, z: Floats) -> None:
 def validate_pair(files: SourceFiles, *, progress: Progress | None = None) -> DataProfile:
     """Check both files against each other and against what training needs.
 
-    A source's coordinates are checked in the place of the matrix. Memory is bounded by the projected
-    embeddings and one buffer of 32 MiB (or one row of the matrix).
+    A source's coordinates or landmark columns are checked in the place of the matrix. Of coordinates that
+    were recovered from landmark columns the record is returned, as the columns were checked before. Memory is
+    bounded by the projected embeddings and one buffer of 32 MiB (or one row of the matrix).
 
     Raises
     ------
@@ -118,12 +121,17 @@ def validate_pair(files: SourceFiles, *, progress: Progress | None = None) -> Da
         raise InvalidDataError(
             f"{files.projected}: all rows are equal, expected rows that differ.", remedy=SAME_ORDER_REMEDY
         )
-    header = None if files.has_coordinates else _square_header(files, projected_rows)
+    if files.recovery is not None:
+        return DataProfile(**json.loads(files.recovery.read_bytes())["profile"])
+    columns = LandmarkColumns.open(files, projected_rows) if files.has_landmark_columns else None
+    header = None if files.has_coordinates or columns else _square_header(files, projected_rows)
     digest = hashlib.sha256()
     with files.projected.open("rb") as file:
         while chunk := file.read(2**20):
             digest.update(chunk)
-    if header is None:
+    if columns is not None:
+        profile = scan_landmark_columns(columns, digest, progress=progress)
+    elif header is None:
         profile = scan_coordinates(files.cosines, projected_rows, digest, progress=progress)
     else:
         profile = _scan_cosines(files.cosines, header, digest, progress)

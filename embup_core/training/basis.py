@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embup_core.artifacts.registry import Registry
+    from embup_core.geometry.basis import RecoveryInBasis
     from embup_core.sources.cosine_matrix import CosineMatrix
 
 NEW: Final = "new"
@@ -150,14 +151,18 @@ def recover_in(
                 "compared with those of the new version."
             )
         else:
-            return Recovered(*found, f"{found.basis.id}, kept from {choice.version}", None)
+            return _recovered(found, f"{found.basis.id}, kept from {choice.version}", None)
     elif choice.version:
         warning = (
             f"A new basis is made, because {why_new}: vectors that {choice.version} decoded cannot be "
             "compared with those of the new version."
         )
     found = recover_in_new_basis(matrix, projected, output_dims=output_dims, landmarks=landmarks, seed=seed)
-    return Recovered(*found, f"{found.basis.id}, new: {why_new}", warning)
+    return _recovered(found, f"{found.basis.id}, new: {why_new}", warning)
+
+
+def _recovered(found: RecoveryInBasis, note: str, warning: str | None) -> Recovered:
+    return Recovered(found.coordinates, found.noise, found.basis, found.landmarks, note, warning)
 
 
 def _given(choice: BasisChoice, matrix: CoordinateProducts, *, output_dims: int) -> Recovered:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embup_core.dims import DEFAULT_OUTPUT_DIMS
+from embup_core.geometry.landmark_source import recorded_recovery
 from embup_core.geometry.source_check import judge_rows, left_out_note, rows_to_leave_out
 from embup_core.sources import (
     DataProfile,
@@ -22,7 +23,7 @@ from embup_core.sources import (
 from embup_core.sources.cosine_matrix import CosineMatrix
 from embup_core.sources.row_list import require_rows
 from embup_core.training.basis import BasisChoice, recover_in
-from embup_core.training.split import RowSplit, SplitBy, split_right_rows
+from embup_core.training.split import MAX_TRAINING_ROWS, RowSplit, SplitBy, split_right_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """Training data in memory, all but the cosine matrix.
+    """Training data: z in memory, the cosine matrix and given coordinates in mapped files.
 
     Attributes
     ----------
@@ -77,7 +78,8 @@ class Sample:
     @property
     def left_out(self) -> NDArray[np.int64]:
         """Rows that take no part, because they are wrong or were listed: int64, shape (w,), sorted."""
-        return np.setdiff1d(np.arange(len(self.projected)), self.rows.all_rows)
+        taking_part = np.union1d(self.rows.all_rows, self.rows.not_sampled)
+        return np.setdiff1d(np.arange(len(self.projected)), taking_part)
 
     def published_rows(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """z and coordinates of what the published decoder is fitted on: float32, shapes (n, d) and (n, r)."""
@@ -122,6 +124,7 @@ def open_sample(
     leave_out_wrong_rows: bool = False,
     without: Iterable[int] | NDArray[np.integer] = (),
     basis: BasisChoice | None = None,
+    max_training_rows: int = MAX_TRAINING_ROWS,
     progress: Progress | None = None,
 ) -> OpenedSample:
     """Validate a source's files, recover the originals up to a rotation, and divide the rows.
@@ -129,7 +132,7 @@ def open_sample(
     Parameters
     ----------
     files
-        On this machine.
+        On this machine, landmark columns already turned into coordinates.
     output_dims
         Dimensions of the originals, which the files do not state.
     split
@@ -142,6 +145,8 @@ def open_sample(
         Rows that are left out in any case, 0-based.
     basis
         The basis to keep, if there is one; None makes a new one.
+    max_training_rows
+        Most rows that take part, test rows among them; of more, a random sample does.
     progress
         Called with a label, units done and units in all.
 
@@ -166,7 +171,19 @@ def open_sample(
     anchors = None if files.anchors is None else load_anchors(files.anchors, n_rows, output_dims=output_dims)
     held_out = None if files.held_out is None else load_held_out(files.held_out, n_rows)
     listed = require_rows(without, n_rows)
-    rows = split_right_rows(n_rows, listed, groups, held_out=held_out, split=split, seed=seed)
+
+    def divided(left_out: NDArray[np.int64]) -> RowSplit:
+        return split_right_rows(
+            n_rows,
+            left_out,
+            groups,
+            held_out=held_out,
+            max_training_rows=max_training_rows,
+            split=split,
+            seed=seed,
+        )
+
+    rows = divided(listed)
     profile = validate_pair(files, progress=progress)
     matrix = CosineMatrix.open(files.cosines)
     if anchors is not None and files.anchors is not None:
@@ -174,15 +191,17 @@ def open_sample(
     started_s = time.perf_counter()
     recovered = recover_in(basis or BasisChoice(), matrix, projected, output_dims=output_dims)
     recovery_s = time.perf_counter() - started_s
+    record = recorded_recovery(files)
+    noise = recovered.noise if record is None else record.noise
     coordinates = recovered.coordinates
     defects = judge_rows(projected, coordinates, files)
     left_out = (
-        listed  # rows of a source with coordinates were judged before it was written
-        if files.has_coordinates
+        listed  # rows of a training set of drops were judged before it was written
+        if files.has_coordinates and record is None
         else rows_to_leave_out(defects, files, leave_out=leave_out_wrong_rows, without=listed)
     )
     if len(left_out) > len(listed):
-        rows = split_right_rows(n_rows, left_out, groups, held_out=held_out, split=split, seed=seed)
+        rows = divided(left_out)
     sample = Sample(
         projected,
         coordinates,
@@ -196,6 +215,15 @@ def open_sample(
         {name: values for name, values in (("drop", drops), ("group", groups)) if values is not None},
     )
     left_out_wrong = left_out_note(left_out, n_rows, listed)
-    notes = (recovered.noise.warning(), recovered.warning, left_out_wrong, defects.note)
+    notes = (
+        noise.warning(),
+        recovered.warning,
+        left_out_wrong,
+        defects.note,
+        rows.sampling_note(),
+        None if record is None else record.describe(),
+    )
     warnings = tuple(text for text in notes if text)
+    if record is not None:
+        recovery_s += record.seconds
     return OpenedSample(sample, profile, recovery_s, warnings, recovered.note)

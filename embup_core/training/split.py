@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEST_ROWS_FIELD = "test_rows_sha256"
+NOT_SAMPLED_FIELD = "not_sampled"
+MAX_TRAINING_ROWS = 100_000
+"""Rows that take part by default: their coordinates in memory take 0.6 GB, and a fit minutes."""
+_NO_ROWS = np.empty(0, np.int64)
 _FEWEST_ROWS = 100
 _FEWEST_IN_A_PART = 3  # two make one pair, whose cosine has no variance to explain
 
@@ -55,6 +59,8 @@ class RowSplit:
         Of the division.
     held_out
         Whether the source says which rows are test rows: no published decoder is fitted on them, either.
+    not_sampled
+        Rows that take no part because there are more than a training takes: int64, shape (m,), sorted.
     """
 
     train: NDArray[np.int64]
@@ -63,6 +69,7 @@ class RowSplit:
     by: SplitBy = SplitBy.rows
     seed: int = 0
     held_out: bool = False
+    not_sampled: NDArray[np.int64] = field(default_factory=lambda: _NO_ROWS)
 
     @property
     def fit_rows(self) -> NDArray[np.int64]:
@@ -91,7 +98,18 @@ class RowSplit:
             **{name: len(getattr(self, name)) for name in ("train", "validation", "test")},
             TEST_ROWS_FIELD: hashlib.sha256(self.test.astype("<i8").tobytes()).hexdigest(),
             **({HELD_OUT_FIELD: True} if self.held_out else {}),
+            **({NOT_SAMPLED_FIELD: len(self.not_sampled)} if len(self.not_sampled) else {}),
         }
+
+    def sampling_note(self) -> str | None:
+        """A sentence about rows that were not sampled; None where all take part."""
+        if not len(self.not_sampled):
+            return None
+        taken = len(self.all_rows)
+        return (
+            f"{taken:,} of {taken + len(self.not_sampled):,} rows take part, chosen at random with the seed "
+            f"{self.seed}; --max-training-rows (`max_training_rows`) takes more."
+        )
 
 
 def split_rows(
@@ -154,9 +172,12 @@ def split_right_rows(
     groups: NDArray[Any] | None = None,
     *,
     held_out: NDArray[np.bool_] | None = None,
+    max_training_rows: int = MAX_TRAINING_ROWS,
     **division: Any,
 ) -> RowSplit:
-    """Split the rows that are not left out; see `split_rows`, whose other parameters it takes.
+    """Split the rows that are not left out, or a random sample of them.
+
+    See `split_rows`, whose other parameters it takes.
 
     Parameters
     ----------
@@ -166,6 +187,10 @@ def split_right_rows(
         Rows that belong to no part: int64, shape (w,).
     held_out
         Rows that are the test rows, whatever the shares: bool, shape (N,). None draws test rows.
+    max_training_rows
+        Most rows that are divided, rows held out for ever among them. Of more, those for ever held out stay
+        all, up to half as many, and the others are drawn with the seed of the division. Groups are divided
+        after that.
     division
         As for `split_rows`.
 
@@ -174,12 +199,36 @@ def split_right_rows(
     TrainingError
         As `split_rows`, or fewer than three rows are held out.
     InputError
-        As `split_rows`, or a split by groups of a source that says which rows are held out.
+        As `split_rows`, a split by groups of a source that says which rows are held out, or fewer than 100
+        rows to take.
     """
+    if max_training_rows < _FEWEST_ROWS:
+        raise InputError(
+            f"Expected max_training_rows of at least {_FEWEST_ROWS}, found {max_training_rows}.",
+            remedy="Take more rows.",
+        )
     right = np.setdiff1d(np.arange(n_rows), left_out)
+    taken = _sampled(right, held_out, max_training_rows, seed=division.get("seed", 0))
     if held_out is not None:
-        return _split_beside(right, held_out[right], **division)
-    return split_rows(len(right), None if groups is None else groups[right], **division).among(right)
+        parts = _split_beside(taken, held_out[taken], **division)
+    else:
+        parts = split_rows(len(taken), None if groups is None else groups[taken], **division).among(taken)
+    return replace(parts, not_sampled=np.setdiff1d(right, taken))
+
+
+def _sampled(
+    rows: NDArray[np.int64], held_out: NDArray[np.bool_] | None, most: int, *, seed: int
+) -> NDArray[np.int64]:
+    """At most so many of some rows, those held out for ever first, up to half: int64, sorted."""
+    if len(rows) <= most:
+        return rows
+    order = np.random.default_rng([seed, 1]).permutation(len(rows))
+    if held_out is None:
+        return np.sort(rows[order[:most]])
+    mask = held_out[rows[order]]
+    kept, others = rows[order][mask], rows[order][~mask]
+    n_kept = min(len(kept), max(most // 2, most - len(others)))
+    return np.sort(np.concatenate([kept[:n_kept], others[: most - n_kept]]))
 
 
 def _split_beside(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from embup_core.artifacts.registry import Registry
 from embup_core.artifacts.remote import open_registry
 from embup_core.dims import DEFAULT_OUTPUT_DIMS
+from embup_core.geometry.landmark_source import with_coordinates
 from embup_core.sources import resolve_source
 from embup_core.training.anchors import anchor_warnings
 from embup_core.training.basis import BasisChoice
@@ -28,7 +29,7 @@ from embup_core.training.report import measured_plots
 from embup_core.training.result import TrainingResult, evaluation_warnings
 from embup_core.training.sample import open_sample
 from embup_core.training.selection import AUTO, wanted_candidates
-from embup_core.training.split import SplitBy
+from embup_core.training.split import MAX_TRAINING_ROWS, SplitBy
 from embup_core.training.step_progress import (
     COORDINATES,
     EVALUATION,
@@ -62,6 +63,7 @@ def train(
     without: Iterable[int] | NDArray[np.integer] = (),
     basis: str | None = None,
     promote: bool | None = None,
+    max_training_rows: int = MAX_TRAINING_ROWS,
     learning_curve_shares: Sequence[float] = (),
     progress: Progress | None = None,
     work: str | os.PathLike[str] | None = None,
@@ -75,8 +77,9 @@ def train(
     Parameters
     ----------
     source
-        A folder that holds ``projected_train_embs.npy`` and ``og_train_cos_theta.npy``, an address such as
-        ``s3://bucket/prefix`` of such a folder, two URLs separated by a comma, or ``sample``.
+        A folder that holds ``projected_train_embs.npy`` and ``og_train_cos_theta.npy``, or in its place
+        ``landmark_cosines.npy`` and ``landmark_rows.npy``; an address such as ``s3://bucket/prefix`` of such
+        a folder, two URLs separated by a comma, or ``sample``.
     registry
         Where to publish, a `Registry`, its folder, or an address such as ``s3://bucket/prefix``. None
         publishes nothing.
@@ -102,6 +105,8 @@ def train(
     promote
         Whether the new version goes into service. None: unless another one is in service that was trained on
         other data, or is better on the same rows.
+    max_training_rows
+        Most rows that take part, test rows among them; of more, a random sample does.
     learning_curve_shares
         Shares of the train rows, above 0 and below 1, that the champion is fitted on anew.
     progress
@@ -151,6 +156,13 @@ def train(
         )
         chosen = BasisChoice.from_registry(opened_registry, basis)
         files = resolve_source(os.fspath(source), cache_dir=data / "sources", progress=steps.within("source"))
+        files = with_coordinates(
+            files,
+            data / "sources",
+            output_dims=output_dims,
+            kept=chosen.kept,
+            progress=steps.within(MATRIX),
+        )
         opened = open_sample(
             files,
             output_dims=output_dims,
@@ -159,6 +171,7 @@ def train(
             leave_out_wrong_rows=leave_out_wrong_rows,
             without=without,
             basis=chosen,
+            max_training_rows=max_training_rows,
             progress=steps.within(MATRIX),
         )
         sample = opened.sample
@@ -205,7 +218,7 @@ def train(
         )
         model = opened_registry.load(published.info.version)
         # A training set of drops is replaced each month.
-        if registry is not None and not files.has_coordinates:
+        if registry is not None and (files.recovery is not None or not files.has_coordinates):
             remember_source(
                 data,
                 files.name,

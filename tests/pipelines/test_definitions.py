@@ -107,6 +107,8 @@ def test_the_launchpad_starts_from_the_defaults_of_the_core(
     takes = dict(inspect.signature(learns).parameters)
     if config is geometry.CoordinatesConfig:
         takes["basis"] = inspect.signature(train).parameters["basis"]
+    if config is geometry.RowSplitConfig:
+        takes["max_training_rows"] = inspect.signature(train).parameters["max_training_rows"]
     defaults = {name: takes[name].default for name in config.model_fields}
     assert config().model_dump() == defaults
     assert set(config.model_fields) == {

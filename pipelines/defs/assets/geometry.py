@@ -8,8 +8,10 @@ from pydantic import Field
 
 from embup_core.artifacts.manifest import BASIS_FILE
 from embup_core.geometry.coordinates import default_landmarks
+from embup_core.geometry.landmark_source import recorded_recovery
+from embup_core.sources.cosine_matrix import CoordinateProducts
 from embup_core.training.basis import BasisChoice, recover_in
-from embup_core.training.split import SplitBy, split_right_rows
+from embup_core.training.split import MAX_TRAINING_ROWS, SplitBy, split_right_rows
 from pipelines.defs.assets.handles import (
     OWNERS,
     CoordinatesHandle,
@@ -55,6 +57,11 @@ class RowSplitConfig(dg.Config):
     seed: int = Field(0, description="Of the random division.")
     test_share: float = Field(0.15, gt=0, lt=1, description="Share of rows that only the report sees.")
     validation_share: float = Field(0.10, gt=0, lt=1, description="Share of rows that choose the champion.")
+    max_training_rows: int = Field(
+        MAX_TRAINING_ROWS,
+        ge=100,
+        description="Most rows that take part, test rows among them; of more, a random sample does.",
+    )
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, kinds={"numpy"})
@@ -82,8 +89,9 @@ def coordinates(
         landmarks=landmarks,
         seed=config.seed,
     )
-    recovered, noise = found.coordinates, found.noise
-    fit_s = time.perf_counter() - started_s
+    record = recorded_recovery(cosine_matrix.files.source_files)
+    recovered, noise = found.coordinates, found.noise if record is None else record.noise
+    fit_s = time.perf_counter() - started_s + (0 if record is None else record.seconds)
     version = version_of(
         fingerprint=cosine_matrix.fingerprint,
         output_dims=output_dims,
@@ -92,9 +100,13 @@ def coordinates(
         basis=found.basis.id,
     )
     area = staging.area(cosine_matrix.fingerprint)
-    path = area.save_array("coordinates", version, recovered)
+    path = (
+        area.save_copy("coordinates", version, matrix.path)
+        if isinstance(matrix, CoordinateProducts)
+        else area.save_array("coordinates", version, recovered)
+    )
     basis_path = area.save_folder("basis", version, {BASIS_FILE: found.basis.to_bytes()}) / BASIS_FILE
-    read = len(found.landmarks)
+    read = len(found.landmarks) if record is None else record.landmarks
     if found.warning:
         context.log.warning("%s", found.warning)
     return dg.MaterializeResult(
@@ -115,7 +127,9 @@ def coordinates(
             "recovery_s": round(fit_s, 3),
             "matrix_noise": noise.to_json(),
             "basis": found.note,
-            "warning": " ".join(text for text in (noise.warning(), found.warning) if text),
+            "warning": " ".join(
+                text for text in (noise.warning(), found.warning, record and record.describe()) if text
+            ),
             "file": dg.MetadataValue.path(str(path)),
         },
         data_version=dg.DataVersion(version),
@@ -135,6 +149,7 @@ def row_split(
         left_out,
         None if file is None else open_row_labels(file, cosine_matrix),
         held_out=open_held_out(cosine_matrix),
+        max_training_rows=config.max_training_rows,
         split=config.split,
         seed=config.seed,
         test_share=config.test_share,
@@ -152,6 +167,7 @@ def row_split(
         "seed": np.array([config.seed]),
         "by": np.array(str(split.by)),
         "held_out": np.array(split.held_out),
+        "not_sampled": split.not_sampled,
     }
     path = staging.area(cosine_matrix.fingerprint).save_arrays("row_split", version, parts | facts)
     return dg.MaterializeResult(
@@ -159,6 +175,8 @@ def row_split(
         metadata={
             **{f"{name}_rows": len(rows) for name, rows in parts.items()},
             "left_out_rows": len(left_out),
+            "not_sampled_rows": len(split.not_sampled),
+            "warning": split.sampling_note() or "",
             "split": str(split.by),
             "seed": config.seed,
         },

@@ -117,6 +117,11 @@ class InputFiles(Handle):
             drops=None if files.drops is None else HashedFile.now(files.drops),
         )
 
+    @property
+    def source_files(self) -> SourceFiles:
+        """The two files, without the optional ones."""
+        return SourceFiles(Path(self.projected.path), Path(self.cosines.path), self.source)
+
 
 class MatrixHandle(Handle):
     """The validated cosine matrix, and the files it was validated with."""
@@ -293,8 +298,8 @@ def _changed(path: Path) -> InvalidDataError:
 
 
 def open_coordinates(handle: StagedResult) -> NDArray[np.float32]:
-    """The coordinates: float32, shape (N, r)."""
-    coordinates: NDArray[np.float32] = np.load(handle.path, allow_pickle=False)
+    """The coordinates, memory-mapped: float32, shape (N, r)."""
+    coordinates: NDArray[np.float32] = np.load(handle.path, mmap_mode="r", allow_pickle=False)
     return coordinates
 
 
@@ -313,6 +318,7 @@ def open_split(handle: StagedResult) -> RowSplit:
             by=SplitBy(str(parts["by"])),
             seed=int(parts["seed"][0]),
             held_out=bool(parts["held_out"]),
+            not_sampled=parts["not_sampled"],
         )
 
 

@@ -2,23 +2,31 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
 
 from embup_core.errors import InputError, InvalidDataError
+from embup_core.geometry.landmark_source import with_coordinates
 from embup_core.sources import (
     DataProfile,
-    SourceFiles,
     load_anchors,
     load_projected,
     load_row_labels,
     validate_pair,
 )
+from embup_core.training.basis import BasisChoice
 from embup_core.training.selection import wanted_candidates
 from pipelines.defs.assets.decoder_config import refuse_wrong_settings
 from pipelines.defs.assets.handles import OWNERS, InputFiles, MatrixHandle, open_anchors, require_unchanged
-from pipelines.defs.resources import CandidateChoice, Downloads, Originals, TrainingSource
+from pipelines.defs.resources import (
+    CandidateChoice,
+    DecoderRegistry,
+    Downloads,
+    Originals,
+    TrainingSource,
+)
 from pipelines.progress_lines import now_and_then
 
 GROUP = "inputs"
@@ -57,10 +65,12 @@ def projected_embeddings(
     downloads: Downloads,
     candidates: CandidateChoice,
     originals: Originals,
+    registry: DecoderRegistry,
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[InputFiles]]:
     """The projected embeddings, and with them all files of the source: generated, found or downloaded.
 
-    The choice of decoders and the settings of all that are fitted are checked here, before any work.
+    The choice of decoders and the settings of all that are fitted are checked here, before any work. Of a
+    source of landmark columns the coordinates are recovered here, which take the place of the matrix.
     """
     try:
         refuse_wrong_settings(context.run.run_config, wanted_candidates(candidates.decoder))
@@ -68,8 +78,16 @@ def projected_embeddings(
         raise dg.Failure(str(error), allow_retries=False) from None
     files = downloads.resolve(source.spec, context.log.info)
     context.instance.add_run_tags(context.run.run_id, {"source": files.name})
-    handle = InputFiles.now(files)
     try:
+        if files.has_landmark_columns:
+            files = with_coordinates(
+                files,
+                Path(downloads.cache_dir),
+                output_dims=originals.output_dims,
+                kept=BasisChoice.from_registry(registry.open(), _asked_basis(context)).kept,
+                progress=now_and_then(context.log.info),
+            )
+        handle = InputFiles.now(files)
         rows = len(load_projected(files.projected))
         distinct = {
             name: len(np.unique(load_row_labels(path, rows)))
@@ -105,7 +123,8 @@ def projected_embeddings(
             asset="cosine_matrix",
             blocking=True,
             description="Square, a row for each short vector, finite, within [-1, 1], diagonal 1 within "
-            "0.005, no entry far from its mirror image; anchors, where given, have the same cosines.",
+            "0.005, no entry far from its mirror image; anchors, where given, have the same "
+            "cosines. Landmark columns were checked before their coordinates were recovered.",
         )
     ],
 )
@@ -113,11 +132,7 @@ def cosine_matrix(
     context: dg.AssetExecutionContext, projected_embeddings: InputFiles, originals: Originals
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[MatrixHandle]]:
     """The cosines between the originals, (N, N), read once as a stream to check and fingerprint them."""
-    files = SourceFiles(
-        Path(projected_embeddings.projected.path),
-        Path(projected_embeddings.cosines.path),
-        projected_embeddings.source,
-    )
+    files = projected_embeddings.source_files
     try:
         require_unchanged(projected_embeddings.projected)
         require_unchanged(projected_embeddings.cosines)
@@ -138,6 +153,13 @@ def cosine_matrix(
         data_version=dg.DataVersion(profile.fingerprint),
         check_results=[dg.AssetCheckResult(check_name=CHECK, passed=True, metadata=_facts(profile))],
     )
+
+
+def _asked_basis(context: dg.AssetExecutionContext) -> str | None:
+    """The version whose basis is to be kept, as the launchpad says it to `coordinates`; None where not."""
+    given: Any = context.run.run_config
+    basis: str | None = given.get("ops", {}).get("coordinates", {}).get("config", {}).get("basis")
+    return basis
 
 
 def _data_version(handle: InputFiles) -> str:

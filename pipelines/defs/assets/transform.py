@@ -1,7 +1,6 @@
 """The map from the originals to the short vectors, recovered once, and the rows that do not belong to it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -12,7 +11,6 @@ from embup_core.errors import InvalidDataError
 from embup_core.geometry.row_defects import RowDefects
 from embup_core.geometry.source_check import judge_rows, left_out_note, rows_to_leave_out
 from embup_core.geometry.transform import AffineTransform
-from embup_core.sources import SourceFiles
 from embup_core.sources.row_list import require_rows
 from embup_core.training.plots import residual_angles
 from pipelines.defs.assets.handles import (
@@ -67,7 +65,7 @@ def transform(
     """
     made_from = require_one_lineage(cosine_matrix, coordinates=coordinates)
     files = cosine_matrix.files
-    source = SourceFiles(Path(files.projected.path), Path(files.cosines.path), files.source)
+    source = files.source_files
     projected = open_projected(files, cosine_matrix)
     try:
         defects = judge_rows(projected, open_coordinates(coordinates), source)
@@ -78,8 +76,8 @@ def transform(
     left_out, listed = np.empty(0, np.int64), require_rows(config.without, len(projected))
     try:
         left_out = (
-            listed  # rows of a source with coordinates were judged before it was written
-            if source.has_coordinates
+            listed  # rows of a training set of drops were judged before it was written
+            if source.has_coordinates and source.recovery is None
             else rows_to_leave_out(defects, source, leave_out=config.leave_out_wrong_rows, without=listed)
         )
     except InvalidDataError as error:

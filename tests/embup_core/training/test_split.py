@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from embup_core.errors import InputError, TrainingError
-from embup_core.training.split import SplitBy, split_rows
+from embup_core.training.split import SplitBy, split_right_rows, split_rows
 
 
 def test_parts_are_disjoint_and_cover_all_rows() -> None:
@@ -80,3 +80,49 @@ def test_groups_asked_for_but_absent_or_too_few_are_refused() -> None:
     for small in ([1, 2], [1, 1, 2, 2]):
         with pytest.raises(TrainingError, match="fewer than 3 rows in a part"):
             split_rows(200, np.array([0] * (200 - len(small)) + small), split=SplitBy.groups)
+
+
+def test_of_many_rows_a_random_sample_takes_part() -> None:
+    left_out = np.array([5, 17])
+    split, again = (split_right_rows(2000, left_out, max_training_rows=400) for _ in range(2))
+    assert [len(part) for part in (split.train, split.validation, split.test)] == [300, 40, 60]
+    assert len(split.not_sampled) == 2000 - 2 - 400
+    everything = np.concatenate([split.all_rows, split.not_sampled, left_out])
+    np.testing.assert_array_equal(np.sort(everything), np.arange(2000))
+    np.testing.assert_array_equal(split.all_rows, again.all_rows)
+    assert not np.array_equal(
+        split.all_rows, split_right_rows(2000, left_out, max_training_rows=400, seed=1).all_rows
+    )
+    assert split.all_rows.mean() == pytest.approx(1000, rel=0.1)
+    assert split.to_json()["not_sampled"] == 1598
+    assert "400 of 1,998" in (split.sampling_note() or "")
+
+
+def test_as_many_rows_as_may_take_part_all_do() -> None:
+    split = split_right_rows(400, np.empty(0, np.int64), max_training_rows=400)
+    assert len(split.all_rows) == 400
+    assert split.sampling_note() is None
+    assert "not_sampled" not in split.to_json()
+
+
+def test_rows_held_out_for_ever_stay_in_the_sample() -> None:
+    held_out = np.zeros(2000, bool)
+    held_out[::20] = True
+    split = split_right_rows(2000, np.empty(0, np.int64), held_out=held_out, max_training_rows=400)
+    np.testing.assert_array_equal(split.test, np.flatnonzero(held_out))
+    assert len(split.all_rows) == 400
+    many = split_right_rows(2000, np.empty(0, np.int64), held_out=~held_out, max_training_rows=200)
+    assert (len(many.test), len(many.all_rows)) == (100, 200)
+    assert not held_out[many.test].any()
+
+
+def test_a_sample_has_whole_groups_on_one_side() -> None:
+    groups = np.repeat(np.arange(100), 20)
+    split = split_right_rows(2000, np.empty(0, np.int64), groups, max_training_rows=600, split=SplitBy.groups)
+    assert len(split.all_rows) == 600
+    assert not set(groups[split.test]) & set(groups[split.fit_rows])
+
+
+def test_a_sample_of_too_few_rows_is_refused() -> None:
+    with pytest.raises(InputError):
+        split_right_rows(2000, np.empty(0, np.int64), max_training_rows=99)
