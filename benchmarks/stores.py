@@ -1,7 +1,7 @@
 """Exports into each store: rows a second, a kill -9 in the middle, recall, and searches by fresh originals.
 
-    python -m benchmarks.stores --originals FILE.npy --work FOLDER [--rows 50000] [--stores lancedb,faiss,…]
-                                [--postgres postgresql://...] [--decoder mixture_kriging]
+    python -m benchmarks.stores --originals FILE.npy --work FOLDER [--what fresh|stores]
+                                [--rows 50000] [--stores lancedb,faiss,…] [--postgres postgresql://…]
 
 85 % of the rows are trained on, 600 of them with their originals as anchors. The others are unseen.
 
@@ -197,7 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--originals", type=Path, required=True, help="(N, D) unit rows, .npy")
     parser.add_argument("--work", type=Path, required=True, help="folder for the decoder and the stores")
     parser.add_argument("--decoder", default="mixture_kriging")
-    parser.add_argument("--rows", type=int, default=50_000, help="of an export; 0: fresh originals alone")
+    parser.add_argument("--rows", type=int, default=50_000, help="of an export")
+    parser.add_argument("--what", choices=("all", "fresh", "stores"), default="all")
     parser.add_argument("--stores", default=",".join(get_args(StoreKind)))
     parser.add_argument("--indexes", default="exact,hnsw")
     parser.add_argument("--postgres", help="address of a PostgreSQL with pgvector")
@@ -207,8 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model, unseen = trained(originals, given.work, given.decoder)
     z = project(originals, seed=7)[unseen]
     stores = given.stores.split(",")
-    print(table(FRESH_COLUMNS, fresh(model, z, originals[unseen], given.work, stores)), flush=True)
-    if not given.rows:
+    if given.what != "stores":
+        print(table(FRESH_COLUMNS, fresh(model, z, originals[unseen], given.work, stores)), flush=True)
+    if given.what == "fresh":
         return
     source = given.work / "in.npy"
     np.save(source, jittered(z, given.rows, seed=0))
