@@ -269,6 +269,13 @@ class _Export:
                     state = counted
             if not state.progress.rows:
                 raise no_rows(self._request.source)
+            if state.progress.rows == state.progress.left_out:
+                raise InputFileError(
+                    f"{self._request.source}: expected rows that can be decoded, found none in "
+                    f"{state.progress.rows:,}.",
+                    remedy=row_remedy(self._request.source),
+                    code="no_good_row",
+                )
             if self._workers is not None:
                 self._workers.close()
             index_started_s = time.monotonic()

@@ -18,6 +18,7 @@ import numpy as np
 from embup_core.batch.arrow import load_arrow
 from embup_core.errors import InputError, OutputError
 from embup_core.files.atomic import sync_folder
+from embup_core.files.processes import usable_cores
 from embup_core.stores.parquet_parts import ParquetParts, vectors_of
 from embup_core.stores.store import ID, VECTOR, Found, State
 
@@ -56,7 +57,15 @@ class FaissFolder(ParquetParts):
             shutil.rmtree(self.folder / "rows", ignore_errors=True)
 
     def finish(self) -> None:
-        """Build the index."""
+        """Build the index, on all cores."""
+        threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(usable_cores())
+        try:
+            self._build()
+        finally:
+            faiss.omp_set_num_threads(threads)
+
+    def _build(self) -> None:
         state = State.from_json(self.read_state(), where=str(self.folder))
         kept = self._kept_rows()
         index = self._trained(state)

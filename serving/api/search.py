@@ -136,14 +136,10 @@ def _found(index: FaissIndex, upsampler: Upsampler, data: SearchRequest) -> Sear
         query, _ = decoded_part(upsampler, space, z)
     places, products = index.search(query, data.k, exact=data.exact, where=data.filter)
     there = places[0] >= 0
-    payload = [
-        {name: None if value != value else value for name, value in row.items()}  # noqa: PLR0124 - NaN is none
-        for row in index.payload(places[0])
-    ]
     return SearchAnswer(
         index.ids(places[0]),
         [round(product, 6) for product in products[0][there].tolist()],
-        payload,
+        index.payload(places[0]),
         upsampler.version,
         space.basis,
         space.basis_id,

@@ -295,6 +295,13 @@ def test_bad_rows_stop_the_export_or_are_left_out(
     assert ids_in(place, model.upsample(z[good])[0]) == good.tolist()
 
 
+def test_an_input_without_a_good_row_is_refused(model: Upsampler, tmp_path: Path) -> None:
+    np.save(tmp_path / "in.npy", np.zeros((200, 16), np.float32))
+    with pytest.raises(InputFileError) as refused:
+        model.export(tmp_path / "in.npy", tmp_path / "out", to="faiss", on_bad_row="skip")
+    assert refused.value.code == "no_good_row"
+
+
 def test_the_last_row_of_an_id_counts(
     place_of: Callable[[StoreKind], Place], model: Upsampler, anchored_source: AnchoredSource, tmp_path: Path
 ) -> None:
