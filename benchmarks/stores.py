@@ -146,12 +146,16 @@ def measure(
     z = np.load(source)
     asked = command(source, kind, target, work, index)
     whole = exported([*asked, "--recreate"])
-    remove(kind, target, index)
-    victim = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(max(0.5 * (whole["elapsed_s"] - whole["index_s"]), 1.0))
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
-    again = exported(asked)
+    again: dict[str, Any] = {}
+    for share in (0.5, 0.7, 0.85):  # a machine with other work may take longer than before, or less
+        remove(kind, target, index)
+        victim = subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(max(share * (whole["elapsed_s"] - whole["index_s"]), 1.0))
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+        again = exported(asked)
+        if 0 < again["resumed_at"] < len(z):
+            break
     store = connect(kind, target, index)
     count = store.count()
     distinct = len(ids_of(store)) if kind in {"lancedb", "parquet", "faiss"} else count  # others have keys
