@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -18,8 +20,7 @@ from embup_core.errors import InputError, InvalidArgumentError, NoAnchorsError, 
 from embup_core.geometry.anchors import anchors_for_projection
 
 if TYPE_CHECKING:
-    import os
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from embup_core.batch import RowUpsampler
     from embup_core.batch.spec import BadRowPolicy, BatchSpec
     from embup_core.progress import Progress
+    from embup_core.stores.export import ExportSummary
+    from embup_core.stores.kinds import StoreKind
+    from embup_core.stores.store import Dtype, IndexKind
 
 Basis: TypeAlias = Literal["decoded", "original"]
 """Which axes rows have: the decoder's own, or those of the originals, which anchors make known."""
@@ -113,6 +117,11 @@ class Upsampler:
     def output_dims(self) -> int:
         """Numbers in a decoded row."""
         return self._decoder.output_dims_
+
+    @property
+    def mean_dims(self) -> int | None:
+        """Leading dimensions of a decoded row that are the regression's; None of a decoder without one."""
+        return mean_dims(self._decoder)
 
     @property
     def low_confidence(self) -> float | None:
@@ -271,6 +280,22 @@ class Upsampler:
             "`decoded`.",
         )
 
+    def anchor_rotation(self) -> NDArray[np.float32]:
+        """The rotation R of the regression's dimensions into those of the originals.
+
+        Returns
+        -------
+        float32, shape (mean_dims, output_dims), orthonormal rows
+
+        Raises
+        ------
+        NoAnchorsError
+            The version has no anchors.
+        """
+        self.require_basis("original")
+        assert self._original_basis is not None  # noqa: S101 - required above
+        return self._original_basis.rotation
+
     def in_basis(self, basis: Basis) -> RowUpsampler:
         """What decodes rows into one basis, for a batch; raises as `require_basis`."""
         self.require_basis(basis)
@@ -331,6 +356,99 @@ class Upsampler:
             processes=processes,
             progress=progress,
         )
+
+    def export(
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        to: StoreKind,
+        collection: str = "embeddings",
+        id_column: str | None = None,
+        columns: Sequence[str] = (),
+        payload: str | os.PathLike[str] | None = None,
+        first_id: int = 0,
+        basis: Basis = "decoded",
+        dims: int | str = "all",
+        dtype: Dtype = "float32",
+        index: IndexKind = "exact",
+        on_bad_row: Literal["fail", "skip"] = "fail",
+        recreate: bool = False,
+        commit_rows: int = 4096,
+        processes: int = 1,
+        progress: Progress | None = None,
+    ) -> ExportSummary:
+        """Decode a file of any length into a vector store, in bounded memory.
+
+        A row replaces the one of its id. A killed export goes on where it stopped when it is called again;
+        after the last row a call does nothing.
+
+        Parameters
+        ----------
+        source
+            Projected embeddings, as for `upsample_file`.
+        target
+            Folder, file or address of the store.
+        to
+            The store: ``"lancedb"``, ``"qdrant"``, ``"pgvector"``, ``"milvus"``, ``"faiss"``, ``"parquet"``.
+        collection
+            Collection or table; not for faiss and parquet.
+        id_column
+            Column of ids; None: ids are the row numbers, counted from `first_id`.
+        columns
+            Columns that are stored beside the vectors.
+        payload
+            Parquet file that has these columns, with a row for each row of `source`; None: `source` itself.
+        first_id
+            Id of the first row, where ids are row numbers.
+        basis
+            As for `upsample`.
+        dims
+            ``"all"``; ``"mean"``, the regression alone; or how many leading dimensions.
+        dtype
+            Of the stored numbers.
+        index
+            ``"exact"`` compares each vector, ``"hnsw"`` builds a graph of neighbours.
+        on_bad_row
+            ``"fail"`` stops at the first row that cannot be decoded, ``"skip"`` leaves it out.
+        recreate
+            Whether to remove the collection first.
+        commit_rows
+            Rows between two commits: what a kill costs at most, and what is held in memory.
+        processes, progress
+            As for `upsample_file`.
+
+        Raises
+        ------
+        InputFileError, BadRowError, InvalidArgumentError
+            The file, a row of it, or what is asked for.
+        OutputError
+            The store cannot be reached or written, or its collection holds vectors of another basis or kind.
+        NoAnchorsError
+            The basis ``"original"`` of a version without anchors.
+        MissingExtraError
+            The store's package is not installed.
+        """
+        from embup_core.stores.export import ExportRequest, export
+
+        request = ExportRequest(
+            Path(source).resolve(),
+            to,
+            os.fspath(target),
+            collection=collection,
+            basis=basis,
+            dims=dims,
+            dtype=dtype,
+            index=index,
+            payload=None if payload is None else Path(payload).resolve(),
+            id_column=id_column,
+            columns=tuple(columns),
+            first_id=first_id,
+            on_bad_row=on_bad_row,
+            recreate=recreate,
+            commit_rows=commit_rows,
+        )
+        return export(self, request, processes=processes, progress=progress)
 
     def project_file(
         self,

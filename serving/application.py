@@ -18,6 +18,7 @@ from serving.api.debug.reviews import DebugReviewController
 from serving.api.health import HealthController
 from serving.api.metrics import MetricsController
 from serving.api.models import ModelController
+from serving.api.search import SearchController
 from serving.api.sql import sql_router
 from serving.api.upsample import RealtimeController
 from serving.description.api import openapi_config, state_access, state_order, state_shapes
@@ -80,7 +81,14 @@ def assemble(services: Services, keys: ApiKeys | None = None, sessions: Sessions
     )
     app = Litestar(
         [
-            Router("/", route_handlers=[RealtimeController], middleware=[priority]),
+            Router(
+                "/",
+                route_handlers=[
+                    RealtimeController,
+                    *([] if settings.search_index is None else [SearchController]),
+                ],
+                middleware=[priority],
+            ),
             BatchController,
             ModelController,
             DebugController,

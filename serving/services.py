@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -13,6 +13,7 @@ import structlog
 from debugger.kept_open import KeptOpen
 from embup_core.artifacts.remote import open_registry
 from embup_core.errors import ArtifactError
+from embup_core.stores.vectors import basis_difference
 from serving.decoders.hot_model import HotModel
 from serving.jobs.confinement import Buckets, Confinement
 from serving.jobs.engine import BatchEngine
@@ -30,6 +31,7 @@ from serving.realtime.threads import limit_math_threads
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from embup_core.stores.faiss_folder import FaissIndex
     from serving.settings import ServingSettings
 
 log = structlog.get_logger("embup.serving")
@@ -57,13 +59,15 @@ class Services:
     observations, loop_lag, recent
         What is measured of requests and of the event loop, and the last minutes of it; None where metrics are
         off.
+    search_index
+        What `POST /v1/search` searches in; None where that is off.
     spans
         Where traces go; None where they are off.
 
     Raises
     ------
     EmbupError
-        Traces are asked for, and what sends them is not installed.
+        Traces are asked for, and what sends them is not installed; or the index to search cannot be read.
     """
 
     def __init__(self, settings: ServingSettings) -> None:
@@ -100,6 +104,11 @@ class Services:
         )
         self.observations = RequestObservations(settings.low_confidence) if settings.metrics else None
         self.recent = None if self.observations is None else RecentRealtime(self.observations.realtime)
+        self.search_index: FaissIndex | None = None
+        if settings.search_index is not None:
+            from embup_core.stores.faiss_folder import FaissIndex
+
+            self.search_index = FaissIndex.load(settings.search_index)
         self.loop_lag = LoopLag() if settings.metrics else None
         self.spans: SpanSender | None = None
         if settings.traces:
@@ -173,12 +182,23 @@ class Services:
 
     def _decoder_changed(self) -> None:
         self.engine.notice()  # a batch may wait for a decoder
+        self._compare_index()
         if self.settings.batch_roots[0].resolve() != self.settings.data.resolve():
             return  # relative paths, such as those of the example, start elsewhere
         try:
             write_example(self.settings.data, self.model.current().input_dims)
         except (ArtifactError, OSError) as error:
             log.debug("no example file was written", error=str(error))
+
+    def _compare_index(self) -> None:
+        """Log where the index cannot be searched by the decoder in service; each request says so, too."""
+        if self.search_index is None:
+            return
+        with suppress(ArtifactError):
+            upsampler = self.model.current()
+            difference = basis_difference(self.search_index.state.space, upsampler)
+            if difference:
+                log.warning("the index to search has another basis than the decoder", found=difference)
 
     async def _watch_models(self) -> None:
         if self.settings.model_poll_s > 0:

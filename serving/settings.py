@@ -170,6 +170,13 @@ class ServingSettings(BaseSettings):
         description="Months that ended batches stay in the job history; older ones are removed when the "
         "service starts. 0: all stay.",
     )
+    search_index: Path | None = Field(
+        default=None,
+        description=(
+            "Folder of an export to FAISS (`embup export --to faiss`). It is loaded at the start, and "
+            "`POST /v1/search` is answered from it."
+        ),
+    )
     sql_over_http: bool = Field(
         default=False,
         description=(
@@ -258,9 +265,11 @@ class ServingSettings(BaseSettings):
 
     @property
     def reserved_folders(self) -> tuple[Path, ...]:
-        """The service's own state, where no batch may read or write even under a root; the keys, too."""
+        """The service's own state, where no batch may read or write; keys and index, too."""
         keys = () if self.api_keys_file is None else (self.api_keys_file,)
-        return (self.registry_folder, self.cache_folder, *(self.data / name for name in OWN_FOLDERS), *keys)
+        index = () if self.search_index is None else (self.search_index,)
+        own = (self.data / name for name in OWN_FOLDERS)
+        return (self.registry_folder, self.cache_folder, *own, *keys, *index)
 
     @field_validator("batch_roots", mode="before")
     @classmethod

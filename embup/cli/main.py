@@ -17,6 +17,7 @@ from embup.cli import (
     demo,
     drops,
     evaluate,
+    export,
     keys,
     models,
     monthly,
@@ -73,6 +74,7 @@ app.command("monthly")(monthly.monthly)
 app.command("evaluate")(evaluate.evaluate)
 app.command("anchors")(anchors.anchors)
 app.command("upsample")(upsample.upsample)
+app.command("export")(export.export)
 app.command("project")(project.project)
 app.command("serve")(serve.serve)
 app.command("submit")(batches.submit)

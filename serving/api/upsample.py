@@ -15,6 +15,7 @@ from serving.problems.handlers import require_json
 from serving.problems.problem import ProblemError
 from serving.realtime.answering import answer
 from serving.realtime.stages import STAGES_KEY
+from serving.realtime.usual import REALTIME_PATH
 from serving.schemas import UpsampleAnswer, UpsampleManyAnswer, UpsampleRequest
 from serving.services import Services
 
@@ -28,7 +29,7 @@ INLINE_ROWS = 4  # so few are done before a hop to another thread and back would
 class RealtimeController(Controller):
     """The realtime request."""
 
-    path = "/v1/upsample"
+    path = REALTIME_PATH
     tags = ("realtime",)
 
     @post(

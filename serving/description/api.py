@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 DOCS_PATH = "/docs"
 OPERATIONS = (
-    "upsample", "submitBatch", "getBatch", "listBatches", "followBatch", "cancelBatch", "listModels",
-    "promoteModel", "rollBackModel", "reloadModel", "listDebugDatasets", "getDebugDataset", "listFindings",
-    "getDebugRow", "addReviews", "listReviews", "suggestRows", "listSlices", "getDebugMap",
+    "upsample", "search", "submitBatch", "getBatch", "listBatches", "followBatch", "cancelBatch",
+    "listModels", "promoteModel", "rollBackModel", "reloadModel", "listDebugDatasets", "getDebugDataset",
+    "listFindings", "getDebugRow", "addReviews", "listReviews", "suggestRows", "listSlices", "getDebugMap",
     "getDebugMapLegend", "selectOnMap", "compareAnalyses", "exportDebugDataset", "live", "ready", "sql",
 )  # fmt: skip
 """Operations in the order in which people need them; the page shows them so."""

@@ -20,6 +20,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "one embedding": {"embedding": AN_EMBEDDING},
         "several embeddings": {"embeddings": [AN_EMBEDDING, ANOTHER_EMBEDDING]},
     },
+    "search": {
+        "the ten nearest rows": {"short": AN_EMBEDDING},
+        "only rows of one language": {"short": AN_EMBEDDING, "k": 3, "filter": {"language": "en"}},
+    },
     "submitBatch": {
         "the example file in the data folder (the first folder of EMBUP_BATCH_ROOTS by default)": {
             "input_filepath": EXAMPLE_FILE,
@@ -102,6 +106,19 @@ ANSWERS: dict[str, dict[str, Any]] = {
             "embeddings": [[0.01234567, -0.0004321, 0.02718281], [-0.03141592, 0.00161803, 0.0057721]],
             "model_version": _VERSION,
             "confidence": [0.853214, 0.791377],
+        },
+    },
+    "search": {
+        "two rows found": {
+            "ids": [17, 4711],
+            "cosines": [0.912345, 0.873211],
+            "payload": [
+                {"confidence": 0.853214, "language": "en"},
+                {"confidence": 0.791377, "language": "de"},
+            ],
+            "model_version": _VERSION,
+            "basis": "decoded",
+            "basis_id": "0f1e2d3c4b5a6978",
         },
     },
     "submitBatch": {"accepted": {"batch_request_id": _ID}},

@@ -127,6 +127,13 @@ KINDS: Mapping[str, ProblemKind] = {
         "The decoder to promote, or to roll back to, is damaged or there is none; `detail` says which. What "
         "was in service stays, and `CURRENT` with it. Choose another version of `GET /v1/models`.",
     ),
+    "index-of-another-basis": ProblemKind(
+        409,
+        "The index has another basis than the decoder",
+        "The index that `EMBUP_SEARCH_INDEX` names holds vectors that those of the decoder in service cannot "
+        "be compared with. Export the archive again with `embup export --recreate` and start the service "
+        "again, or put a version of the index's basis into service.",
+    ),
     "batch-conflict": ProblemKind(
         409,
         "The batch request contradicts another one",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from embup_core.upsampler import Upsampler
     from serving.realtime.stages import RealtimeStages
 
+REALTIME_PATH = "/v1/upsample"
 _JSON = b"application/json"
 _BYTES_A_NUMBER = 64
 
@@ -102,7 +103,7 @@ class UsualRequests:
 
 def _is_usual(scope: Scope) -> bool:
     """Whether it is a POST of JSON that takes JSON for an answer."""
-    if scope["type"] != ScopeType.HTTP or scope["method"] != "POST":
+    if scope["type"] != ScopeType.HTTP or scope["method"] != "POST" or scope["path"] != REALTIME_PATH:
         return False
     types = 0
     for name, value in scope["headers"]:

@@ -49,7 +49,9 @@ def test_every_command_is_mentioned_in_the_readme(name: str) -> None:
 
 
 def test_the_commands_are_those_promised() -> None:
-    local = "check train evaluate anchors upsample project models drops monthly notify clean demo debug"
+    local = (
+        "check train evaluate anchors upsample export project models drops monthly notify clean demo debug"
+    )
     of_a_service = "serve submit status watch cancel list sql keys"
     assert set(COMMANDS) == {*local.split(), *of_a_service.split()}
 

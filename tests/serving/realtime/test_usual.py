@@ -113,6 +113,7 @@ def scope(*headers: tuple[str, str], method: str = "POST") -> Any:
     return {
         "type": "http",
         "method": method,
+        "path": "/v1/upsample",
         "headers": [(name.encode(), value.encode()) for name, value in headers],
     }
 
