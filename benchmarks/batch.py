@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.client import Caller
 from benchmarks.figures import say
-from benchmarks.server import jittered, registry_and_rows, serving_process, write_input
-from benchmarks.usual_loop import usual_loop
+from benchmarks.peers.usual_loop import usual_loop
+from benchmarks.service.client import Caller
+from benchmarks.service.server import jittered, registry_and_rows, serving_process, write_input
 from embup_core.artifacts.registry import Registry
 from embup_core.text import format_rows, parse_rows
 

@@ -7,7 +7,7 @@ Each server runs on the first core and the client on the second. Single rows are
 Poisson process; 32 connections send them, and a request that finds none free waits, which counts. In each
 round each server, in changing order, is asked at 500 requests a second, and then at ever higher rates, a
 quarter more each time, until the p99 passes 50 ms, or an answer is an error. --bentoml names the Python of an
-environment with BentoML; see `benchmarks.peer_bentoml`. The last line is the figure.
+environment with BentoML; see `benchmarks.peers.bentoml`. The last line is the figure.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.figures import say
-from benchmarks.rivals import Rival, peer, service
-from benchmarks.server import jittered, registry_and_rows, write_input
+from benchmarks.peers.rivals import Rival, peer, service
+from benchmarks.service.server import jittered, registry_and_rows, write_input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,12 +123,12 @@ def main() -> None:
         os.sched_setaffinity(0, cores[:1])  # inherited by what starts now
         rivals: dict[str, Rival] = {
             "embup": servers.enter_context(service(registry, folder / "service", source)),
-            "FastAPI": servers.enter_context(peer(registry, source, "peer_fastapi")),
+            "FastAPI": servers.enter_context(peer(registry, source, "fastapi")),
             "LitServe": servers.enter_context(peer(registry, source)),
         }
         if options.bentoml:
             rivals["BentoML"] = servers.enter_context(
-                peer(registry, source, "peer_bentoml", python=options.bentoml, ready="/readyz")
+                peer(registry, source, "bentoml", python=options.bentoml, ready="/readyz")
             )
         os.sched_setaffinity(0, cores[1:] or cores)
         found = {name: Seen() for name in rivals}

@@ -23,7 +23,7 @@ import faiss
 import numpy as np
 
 from benchmarks.figures import run_on_one_core, say, table
-from benchmarks.server import jittered
+from benchmarks.service.server import jittered
 from embup_core.decoders import DECODERS
 from embup_core.evaluation import predict_in_blocks
 from embup_core.evaluation.ranking import largest_columns

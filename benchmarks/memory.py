@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import psutil
 
-from benchmarks.client import call
 from benchmarks.figures import MEGABYTE, say
-from benchmarks.server import registry_and_rows, serving_process, write_input
+from benchmarks.service.client import call
+from benchmarks.service.server import registry_and_rows, serving_process, write_input
 from embup_core.artifacts.registry import Registry
 from embup_core.text import row_bytes
 

@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.client import Caller
 from benchmarks.figures import say, table
-from benchmarks.server import START_S, jittered, registry_and_rows, serving_process
+from benchmarks.service.client import Caller
+from benchmarks.service.server import START_S, jittered, registry_and_rows, serving_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ OFF, AGAIN, METRICS, TRACES = "off", "off, again", "metrics", "metrics and trace
 def span_sink(folder: Path) -> Iterator[str]:
     """Run a receiver of spans; give its address."""
     port_file = folder / "sink"
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.span_sink", port_file])
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.service.span_sink", port_file])
     try:
         deadline = time.monotonic() + START_S
         while not port_file.exists():

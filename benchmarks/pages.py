@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.figures import say, table
-from benchmarks.server import registry_and_rows, serving_process, write_input
+from benchmarks.service.server import registry_and_rows, serving_process, write_input
 from debugger.importing.annotated import import_annotated
 from debugger.reviews import Review, add_reviews
 from debugger.runs import run

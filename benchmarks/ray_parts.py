@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from benchmarks.figures import say
-from benchmarks.server import jittered, registry_and_rows
+from benchmarks.service.server import jittered, registry_and_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

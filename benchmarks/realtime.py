@@ -37,11 +37,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks import realtime_plot
-from benchmarks.client import Caller
 from benchmarks.figures import say
+from benchmarks.peers.rivals import Rival, Service, peer, service
 from benchmarks.realtime_stages import print_table, stages_table
-from benchmarks.rivals import Rival, Service, peer, service
-from benchmarks.server import jittered, registry_and_rows, write_input
+from benchmarks.service.client import Caller
+from benchmarks.service.server import jittered, registry_and_rows, write_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -229,7 +229,7 @@ def main() -> None:
             other = servers.enter_context(peer(registry, source))
             peers = {
                 "LitServe": other,
-                "FastAPI": servers.enter_context(peer(registry, source, "peer_fastapi")),
+                "FastAPI": servers.enter_context(peer(registry, source, "fastapi")),
             }
         else:
             say("LitServe is not installed and left out: pip install -e '.[bench]'")

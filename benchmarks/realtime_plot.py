@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from benchmarks.client import Answered
-    from benchmarks.rivals import Service
+    from benchmarks.peers.rivals import Service
+    from benchmarks.service.client import Answered
 
 RECORDED_S = 2.0
 BEFORE_S = 1.0  # of the recording that is not drawn: connections, caches

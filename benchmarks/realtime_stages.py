@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.client import Caller
+from benchmarks.service.client import Caller
 from embup_core.artifacts.registry import Registry
 from embup_core.decoders.mixture_kriging.mixture_kriging import MixtureKriging
 from embup_core.text import format_json_row
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from benchmarks.rivals import Service
+    from benchmarks.peers.rivals import Service
 
 _METRIC = "embup_realtime_stage_duration_seconds_sum"
 _REQUESTS = 300

@@ -35,7 +35,7 @@ import psutil
 
 from benchmarks.figures import MEGABYTE, say
 from benchmarks.memory import Usage
-from benchmarks.server import write_input
+from benchmarks.service.server import write_input
 from embup_core.artifacts.artifact import Provenance
 from embup_core.artifacts.golden import golden_inputs
 from embup_core.artifacts.registry import Registry

@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.figures import say, table
 from benchmarks.indexes import NEIGHBOURS, recall
-from benchmarks.server import jittered
+from benchmarks.service.server import jittered
 from embup_core.artifacts.registry import Registry
 from embup_core.evaluation.ranking import largest_columns
 from embup_core.sources import ANCHOR_ROWS_FILE, ANCHORS_FILE, COSINES_FILE, PROJECTED_FILE

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.server import jittered, registry_and_rows
-from benchmarks.usual_loop import usual_loop
+from benchmarks.peers.usual_loop import usual_loop
+from benchmarks.service.server import jittered, registry_and_rows
 from embup_core.artifacts.registry import Registry
 from embup_core.text import format_rows
 

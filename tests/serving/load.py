@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from benchmarks.client import OpenLoop
+from benchmarks.service.client import OpenLoop
 
 if TYPE_CHECKING:
-    from benchmarks.client import Answered
+    from benchmarks.service.client import Answered
     from embup_core.artifacts.registry import Registry
     from tests.serving.conftest import Service
 

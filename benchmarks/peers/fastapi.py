@@ -1,6 +1,6 @@
 """The same decoder behind FastAPI and uvicorn: a peer of the service.
 
-    python -m benchmarks.peer_fastapi REGISTRY PORT
+    python -m benchmarks.peers.fastapi REGISTRY PORT
 
 POST /predict takes what POST /v1/upsample takes for one row.
 """

@@ -1,6 +1,6 @@
 """The same decoder behind LitServe, with the usual batch loop in a thread beside it: a peer of the service.
 
-    python -m benchmarks.peer REGISTRY PORT
+    python -m benchmarks.peers.litserve REGISTRY PORT
 
 POST /predict takes what POST /v1/upsample takes. {"batch": [INPUT, OUTPUT]} starts the loop, {"batch": []}
 ends it; both answer how many rows were written last.
@@ -14,7 +14,7 @@ from typing import Any
 import litserve
 import numpy as np
 
-from benchmarks.usual_loop import usual_loop
+from benchmarks.peers.usual_loop import usual_loop
 from embup_core.artifacts.registry import Registry
 
 

@@ -100,7 +100,7 @@ def serving_process(
     folder.mkdir(exist_ok=True)
     port_file = folder / "port"
     command: list[str | Path] = [
-        sys.executable, "-m", "benchmarks.launcher", registry, folder, port_file,
+        sys.executable, "-m", "benchmarks.service.launcher", registry, folder, port_file,
         *(["--open-gate"] if open_gate else []),
     ]  # fmt: skip
     if pauses is not None:

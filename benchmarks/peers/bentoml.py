@@ -1,6 +1,6 @@
 """The same decoder behind BentoML: a peer of the service.
 
-    PYTHON -m benchmarks.peer_bentoml REGISTRY PORT
+    PYTHON -m benchmarks.peers.bentoml REGISTRY PORT
 
 POST /predict takes what POST /v1/upsample takes for one row. BentoML asks for other versions of packages than
 embup's own extras do, so PYTHON is that of an environment of its own with `bentoml` and what embup needs to
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("port")
     options = parser.parse_args()
     command = [
-        sys.executable, "-m", "bentoml", "serve", "benchmarks.peer_bentoml:Decoding",
+        sys.executable, "-m", "bentoml", "serve", "benchmarks.peers.bentoml:Decoding",
         "--host", "127.0.0.1", "--port", options.port,
     ]  # fmt: skip
     environment = {**os.environ, REGISTRY: options.registry, "BENTOML_DO_NOT_TRACK": "True"}

@@ -1,6 +1,6 @@
 """Starts the service with what only a benchmark asks of it.
 
-    python -m benchmarks.launcher REGISTRY DATA PORT_FILE [--open-gate] [--pauses FILE]
+    python -m benchmarks.service.launcher REGISTRY DATA PORT_FILE [--open-gate] [--pauses FILE]
 
 It answers one more request, POST /noop, which costs what any request costs and does nothing. With
 --open-gate realtime requests never stop the batch. With --pauses each pause of the batch becomes a line of

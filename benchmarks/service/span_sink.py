@@ -1,6 +1,6 @@
 """Takes OpenTelemetry spans over HTTP and forgets them, as a collector beside the service would.
 
-python -m benchmarks.span_sink PORT_FILE
+python -m benchmarks.service.span_sink PORT_FILE
 """
 
 from __future__ import annotations

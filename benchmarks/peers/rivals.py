@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from benchmarks.client import Caller, OpenLoop, call
-from benchmarks.server import START_S, serving_process
+from benchmarks.service.client import Caller, OpenLoop, call
+from benchmarks.service.server import START_S, serving_process
 from embup_core.text import row_bytes
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def service(
 def peer(
     registry: Path,
     source: Path,
-    module: str = "peer",
+    module: str = "litserve",
     *,
     python: str = sys.executable,
     ready: str = "/health",
@@ -146,7 +146,7 @@ def peer(
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     process = subprocess.Popen(
-        [python, "-m", f"benchmarks.{module}", registry, str(port)], stdout=subprocess.DEVNULL
+        [python, "-m", f"benchmarks.peers.{module}", registry, str(port)], stdout=subprocess.DEVNULL
     )
     try:
         deadline = time.monotonic() + START_S
