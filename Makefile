@@ -12,7 +12,7 @@ TEST_PROCESSES ?= 2
 
 SHELL := /bin/bash
 BIN := .venv/bin
-# What runs: embup and all its extras. What checks it: the tools of the extra dev as well.
+# What the targets run: embup without Ray and stores of vectors. What checks it: everything.
 STAMP := .venv/.installed
 DEV_STAMP := .venv/.installed-dev
 # The one pin of torch stands in pyproject.toml. Installed by itself and first: resolved together with the
@@ -56,7 +56,7 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard embup_core/*/*.c embup_core/
 	@echo "Installing embup into .venv; the first time this takes a few minutes."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet '$(TORCH)'
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dagster,debug,notify,otel,s3,serve]'
 	@touch $@
 
 lock: ## renew constraints.txt with the newest versions in the ranges of pyproject.toml; takes minutes
