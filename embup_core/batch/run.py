@@ -306,6 +306,10 @@ class BatchRun:
         self._sync_s += monotonic() - began
         return self._files.noted(pending.checkpoint)
 
+    def kept(self, uploaded_parts: int) -> None:
+        """Say that a checkpoint with so many parts of an upload is kept: no run resumes from one before."""
+        self._files.kept(uploaded_parts)
+
     def publish(self) -> None:
         """Put the whole output, and the report on refused rows, in place, durably.
 

@@ -262,6 +262,9 @@ class OutputFiles:
         """Return a checkpoint with what the files add to it: for files on disk, nothing."""
         return checkpoint
 
+    def kept(self, uploaded_parts: int) -> None:
+        """Let go of what a checkpoint with so many parts of an upload makes needless, once it is kept."""
+
     def relieve(self) -> None:
         """Make room before more is written, where that is needed; raises `OutputError`."""
 

@@ -170,6 +170,9 @@ class Worker:
         while (command := self._commands.wait()) is not None:
             if isinstance(command, protocol.Halt):
                 continue  # it crossed the answer that made it needless
+            if isinstance(command, protocol.Kept):
+                self._note_kept(command)
+                continue
             try:
                 answer = self._carry_out(command)
             except (PoolWorkerDiedError, ServiceGoneError):
@@ -249,13 +252,20 @@ class Worker:
         return protocol.Worked(more, checkpoint, run.take_statistics())
 
     def _halted(self) -> protocol.Halt | None:
-        """Look whether the service wants the work to stop; it sends nothing else meanwhile."""
+        """Look whether the service wants the work to stop; it sends nothing else meanwhile but `Kept`."""
         if not self._commands.look():
             return None
         command = self._commands.wait()
+        if isinstance(command, protocol.Kept):
+            self._note_kept(command)
+            return None
         if not isinstance(command, protocol.Halt):
             raise ServiceGoneError
         return command
+
+    def _note_kept(self, command: protocol.Kept) -> None:
+        if self._run is not None:
+            self._run.kept(command.uploaded_parts)
 
     def _opened(self) -> BatchRun:
         if self._run is None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.parquet
 import pytest
+from threadpoolctl import threadpool_limits
 
 from embup_core.batch import BatchRun, BatchSpec, finish_publication, remove_part_files
+from embup_core.batch.outputs import object_output
 from embup_core.batch.outputs.object_output import PART_BYTES, part_range
 from embup_core.errors import JobConflictError, OutputError
 from embup_core.object_store import ObjectPath, ObjectStore
@@ -15,12 +19,20 @@ from embup_core.object_store.multipart import UploadClient
 from tests.serving.conftest import random_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from typing import Any
 
     from embup_core.upsampler import Upsampler
     from tests.s3 import S3Server
 
 ROWS = 6000  # 37 MB: two whole parts and a rest
+
+
+@pytest.fixture(autouse=True)
+def _one_math_thread() -> Iterator[None]:
+    with threadpool_limits(1):  # as in a command and a worker: bytes are compared
+        yield
 
 
 @pytest.fixture
@@ -48,6 +60,7 @@ def test_parts_that_were_sent_take_no_room(spec: BatchSpec, upsampler: Upsampler
         while run.step():
             pass
         checkpoint = run.sync()
+        run.kept(checkpoint.uploaded_parts)
         assert checkpoint.uploaded_parts == 1  # the first stays, the last is not whole
         grown = next(path for path in files(tmp_path) if path.name == "out.npy.part").stat()
         assert grown.st_size == checkpoint.output_bytes > 2 * PART_BYTES
@@ -107,3 +120,102 @@ def test_a_call_that_the_store_refused_goes_on_when_it_is_made_again(
     assert not files(tmp_path)
     with pytest.raises(OutputError, match="exists"):
         upsampler.upsample_file(spec.input_path, spec.output_path)
+
+
+def whole(spec: BatchSpec) -> bytes:
+    """Content of the output."""
+    found = ObjectStore(str(spec.output_path.parent)).read(spec.output_path.name, max_bytes=1 << 30)
+    assert found is not None
+    return found[0]
+
+
+def publish(run: BatchRun) -> None:
+    while run.step():
+        pass
+    run.publish()
+
+
+def test_a_conversion_that_starts_again_relies_on_no_part(
+    spec: BatchSpec, upsampler: Upsampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_output, "PART_BYTES", 5 << 20)  # S3's least
+    spec = replace(spec, output_path=spec.output_path.with_suffix(".parquet"))
+    with BatchRun(spec, upsampler) as run:
+        while run.step() and (run._files.converted is None or run._files.converted.size_bytes < 18 << 20):
+            pass
+        checkpoint = run.sync()
+        assert not checkpoint.complete
+        assert run._files._next > 2  # some were sent
+        run.kept(checkpoint.uploaded_parts)
+    kind = pyarrow.parquet.ParquetWriter
+
+    def other_release(*given: Any, **named: Any) -> Any:
+        return kind(*given, **(named | {"data_page_size": 4096, "write_statistics": False}))
+
+    monkeypatch.setattr(pyarrow.parquet, "ParquetWriter", other_release)
+    with BatchRun(spec, upsampler, checkpoint=checkpoint) as run:
+        publish(run)
+    upsampler.upsample_file(spec.input_path, tmp_path / "local.parquet")
+    assert whole(spec) == (tmp_path / "local.parquet").read_bytes()
+
+
+def test_a_run_relies_on_no_part_beyond_its_checkpoint(
+    spec: BatchSpec, upsampler: Upsampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(spec.output_path, ObjectPath)
+    monkeypatch.setattr(object_output, "PART_BYTES", 5 << 20)  # S3's least
+    with BatchRun(spec, upsampler) as run:
+        for _ in range(20):
+            run.step()
+        checkpoint = run.sync()
+        run.kept(checkpoint.uploaded_parts)
+        for _ in range(20):
+            run.step()
+        lost = run.sync()  # its process ends before it is kept
+    assert 0 < checkpoint.uploaded_parts < lost.uploaded_parts
+    client = UploadClient(spec.output_path)
+    for number in range(checkpoint.uploaded_parts + 2, lost.uploaded_parts + 2):  # as of another release
+        client.put_part(spec.output_path, checkpoint.upload_id, number, bytes(5 << 20))
+    with BatchRun(spec, upsampler, checkpoint=checkpoint) as run:
+        publish(run)
+    upsampler.upsample_file(spec.input_path, tmp_path / "local.npy")
+    assert whole(spec) == (tmp_path / "local.npy").read_bytes()
+
+
+@pytest.mark.parametrize("by_the_run", [True, False])
+def test_a_batch_that_is_not_published_leaves_no_report(
+    spec: BatchSpec, upsampler: Upsampler, s3: S3Server, by_the_run: bool
+) -> None:
+    rows = np.load(spec.input_path)
+    rows[3] = np.nan
+    np.save(spec.input_path, rows[:50])
+    spec = replace(spec, on_bad_row="nan")
+    store = ObjectStore(str(spec.output_path.parent))
+    with BatchRun(spec, upsampler) as run:
+        while run.step():
+            pass
+        checkpoint = run.sync()
+        with (
+            s3.failing("denied", method="POST", path="out.npy"),
+            pytest.raises(OutputError, match="may not do that"),
+        ):
+            run.publish()
+        assert store.find("out.npy.errors.jsonl") is not None
+        if by_the_run:
+            run.abort()
+    remove_part_files(spec, checkpoint)
+    assert not store.objects()
+    with BatchRun(spec, upsampler) as run:
+        publish(run)
+    remove_part_files(spec, checkpoint)
+    assert len(store.objects()) == 2
+
+
+def test_removing_a_live_run_does_not_touch_its_upload(spec: BatchSpec, upsampler: Upsampler) -> None:
+    with BatchRun(spec, upsampler) as run:
+        while run.step():
+            pass
+        with pytest.raises(JobConflictError):
+            remove_part_files(spec)
+        run.publish()
+        assert run.published
