@@ -86,7 +86,11 @@ class Services:
         self.history = HistoryPublisher(self.store, settings.data / "history")
         self.confinement = Confinement(
             settings.reserved_folders,
-            buckets=Buckets(settings.batch_prefixes, str(settings.uploads_folder.absolute())),
+            buckets=Buckets(
+                settings.batch_prefixes,
+                str(settings.uploads_folder.absolute()),
+                settings.reserved_addresses,
+            ),
         )
         self.engine = BatchEngine(
             store=self.store,

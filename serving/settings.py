@@ -262,6 +262,11 @@ class ServingSettings(BaseSettings):
         keys = () if self.api_keys_file is None else (self.api_keys_file,)
         return (self.registry_folder, self.cache_folder, *(self.data / name for name in OWN_FOLDERS), *keys)
 
+    @property
+    def reserved_addresses(self) -> tuple[str, ...]:
+        """The registry, where it lies in a bucket: no batch may read or write there."""
+        return (self.registry,) if isinstance(self.registry, str) else ()
+
     @field_validator("batch_roots", mode="before")
     @classmethod
     def _split_folders(cls, value: object) -> object:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MARK: Final = "embup-upload"  # the name of the metadata that holds a token
 _GONE: Final = ("NoSuchUpload", "NoSuchKey", "404", "NotFound")
-_TAKEN: Final = ("PreconditionFailed", "412")
+_TAKEN: Final = ("PreconditionFailed", "412", "ConditionalRequestConflict")
 
 
 class FoundObject(NamedTuple):

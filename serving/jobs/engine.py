@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
@@ -30,6 +30,7 @@ from embup_core.errors import (
     RegistryUnavailableError,
 )
 from embup_core.files.processes import usable_cores
+from embup_core.object_store.failures import STORE_UNAVAILABLE
 from serving.jobs.gated_work import GatedWork
 from serving.jobs.live import LiveJob
 from serving.jobs.model import JobRecord, Phase
@@ -55,7 +56,8 @@ log = structlog.get_logger("embup.serving.jobs")
 
 T = TypeVar("T")
 
-RETRY_S = 5.0  # after the database or the registry failed: long enough for a disk to be cleared
+RETRY_S = 5.0  # after the database, the registry or an object store failed: a disk can be cleared meanwhile
+STORE_PATIENCE_S = 900.0  # with a store that does not answer a batch: others wait behind it
 RESTART_S = 0.5  # before the next worker, for each that died under the job
 STOP_PATIENCE_S = 6.0  # for the worker to close its job when the service stops or the job is cancelled
 WORKER_DEATHS = 3  # of one job, after which it is the job's fault
@@ -102,6 +104,8 @@ class BatchEngine:
         self._notes = JobNotes(store, history, self.totals, public)
         self.spans: SpanSender | None = None
         self.failure: str | None = None
+        # A batch whose store does not answer: its id, its checkpoint, and since when.
+        self._outage: tuple[str, Checkpoint | None, float] | None = None
 
     # What controllers call.
 
@@ -169,12 +173,12 @@ class BatchEngine:
         except Exception as error:
             # Not a fault of the job (those end it): the database or the disk. Nothing is lost, so wait.
             reason = f"{type(error).__name__}: {error}"
-            if isinstance(error, duckdb.Error | JobError | RegistryUnavailableError | OSError):
+            known = isinstance(error, duckdb.Error | JobError | RegistryUnavailableError) or _is_outage(error)
+            if known or isinstance(error, OSError):
                 reason = reason.partition("\n")[0]
                 log.error("the batch engine cannot continue; retrying", retry_s=RETRY_S, error=reason)  # noqa: TRY400 - a full disk needs no traceback
             else:
                 log.exception("the batch engine cannot continue; retrying", retry_s=RETRY_S)
-            known = isinstance(error, duckdb.Error | JobError | RegistryUnavailableError)
             self.failure = reason if known else unforeseen(error).message
             await self._end_worker()  # what it has open is begun again from the last checkpoint
             await self._sleep(RETRY_S)
@@ -222,7 +226,7 @@ class BatchEngine:
                     await self._finish(job_id, Phase.COMPLETED)
                     return True
             except (EmbupError, OSError) as found:
-                if _is_of_the_service(found):
+                if _is_of_the_service(found) or self._waits_for_store(job_id, checkpoint, found):
                     raise
                 error = found
         if error is None and not job.cancel_requested:
@@ -259,7 +263,7 @@ class BatchEngine:
             gone = NoArtifactError(reason, remedy=error.remedy)
             await self._end(job_id, Phase.FAILED, discard if resumed else None, gone)
         except Exception as error:
-            if _is_of_the_service(error):
+            if _is_of_the_service(error) or self._waits_for_store(job_id, live.checkpoint, error):
                 raise
             remove: Callable[[], None] | protocol.Abandon | None = None
             if opened:
@@ -268,6 +272,14 @@ class BatchEngine:
                 remove = discard
             # else what lies there may be another process's
             await self._end(job_id, Phase.FAILED, remove, error)
+
+    def _waits_for_store(self, job_id: str, checkpoint: Checkpoint | None, error: Exception) -> bool:
+        """Whether a batch goes on from its checkpoint when the store of its objects answers again."""
+        if not _is_outage(error):
+            return False
+        if self._outage is None or self._outage[:2] != (job_id, checkpoint):  # it has got on since the last
+            self._outage = (job_id, checkpoint, monotonic())
+        return monotonic() - self._outage[2] < STORE_PATIENCE_S
 
     def _opening(
         self, job: JobRecord, version: str, checkpoint: Checkpoint | None, *, resumed: bool
@@ -395,6 +407,11 @@ class BatchEngine:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the store of a batch's objects does not answer."""
+    return isinstance(error, EmbupError) and error.code == STORE_UNAVAILABLE
 
 
 def _is_of_the_service(error: Exception) -> bool:

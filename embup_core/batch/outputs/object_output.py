@@ -30,6 +30,7 @@ from embup_core.batch.outputs.publication import already_exists, has_inode, remo
 from embup_core.errors import InvalidArgumentError, ObjectChangedError, ObjectStoreError, OutputError
 from embup_core.files.atomic import replace_durably
 from embup_core.object_store.address import ObjectPath
+from embup_core.object_store.failures import passing_code
 from embup_core.object_store.multipart import UploadClient, UploadGoneError
 
 if TYPE_CHECKING:
@@ -391,7 +392,7 @@ def _explained() -> Iterator[None]:
     except UploadGoneError:
         raise
     except (ObjectStoreError, InvalidArgumentError) as error:
-        raise OutputError(error.message, remedy=error.remedy) from error
+        raise OutputError(error.message, remedy=error.remedy, code=passing_code(error)) from error
 
 
 @contextmanager

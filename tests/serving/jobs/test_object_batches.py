@@ -12,6 +12,9 @@ import pyarrow.parquet
 import pytest
 
 from embup_core.object_store import ObjectStore
+from serving.jobs import checking
+from serving.jobs.confinement import Buckets, Confinement
+from serving.jobs.model import JobRequest
 from tests.s3 import KEY_ID, SECRET
 from tests.serving.conftest import random_rows
 
@@ -154,3 +157,52 @@ def test_a_bad_row_fails_the_batch_or_is_reported(
     report = ObjectStore(bucket).read("out/o.txt.errors.jsonl", max_bytes=1000)
     assert report is not None
     assert b'"line":501' in report[0]
+
+
+def test_a_batch_waits_for_a_store_that_does_not_answer(
+    service: Service, bucket: str, tmp_path: Path, s3: S3Server, upsampler: Upsampler
+) -> None:
+    source = put_rows(bucket, "in.txt", tmp_path, 6000)
+    upsampler.upsample_file(source, tmp_path / "out.txt")
+    job = service.submit(f"{bucket}/in/in.txt", f"{bucket}/out/o.txt")
+    wait_for_upload(service, s3, bucket)
+    with s3.failing("unavailable"):
+        service.until(
+            lambda: "does not answer" in (text := service.log.read_text()) or "not available" in text
+        )
+        assert service.status(job)["phase"] in {"RUNNING", "FINALIZING"}
+    done = service.final(job)
+    assert (done["phase"], done["num_records_processed"]) == ("COMPLETED", 6000), done
+    found = ObjectStore(bucket).read("out/o.txt", max_bytes=1 << 30)
+    assert found is not None
+    assert found[0] == (tmp_path / "out.txt").read_bytes()
+    assert uploads(s3, bucket) == 0
+
+
+@pytest.mark.slow
+def test_a_batch_published_during_an_outage_is_complete(
+    service: Service, bucket: str, tmp_path: Path, s3: S3Server
+) -> None:
+    put_rows(bucket, "in.txt", tmp_path, 3000)
+    job = service.submit(f"{bucket}/in/in.txt", f"{bucket}/out/o.txt")
+    wait_for_upload(service, s3, bucket)
+    with s3.failing("lost answer", method="POST"):
+        service.until(lambda: ObjectStore(bucket).find("out/o.txt"))
+    with s3.failing("unavailable"):
+        service.until(lambda: "retrying" in service.log.read_text())
+    assert service.final(job)["phase"] == "COMPLETED"
+
+
+def test_the_look_apart_bears_many_cores_and_gets_no_needless_credentials(
+    bucket: str, tmp_path: Path, upsampler: Upsampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_rows(bucket, "in.parquet", tmp_path, 100)
+    monkeypatch.setenv("TOKIO_WORKER_THREADS", "64")  # as on a machine of 64 cores
+    monkeypatch.setattr(checking, "INHERITED", (*checking.INHERITED, "TOKIO_WORKER_THREADS"))
+    confinement = Confinement([], buckets=Buckets((bucket,), str(tmp_path / "uploads")))
+    request = JobRequest(f"{bucket}/in/in.parquet", f"{bucket}/out/out.npy")
+    assert checking.check_job(request, upsampler, confinement) > 0
+    monkeypatch.setenv("https_proxy", "http://localhost:9")
+    for objects in (True, False):
+        given = checking._environment(objects=objects)
+        assert ("AWS_SECRET_ACCESS_KEY" in given, "https_proxy" in given) == (objects, objects)
