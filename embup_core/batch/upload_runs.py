@@ -45,7 +45,7 @@ class KeptCheckpoint:
 
     def __init__(self, spec: BatchSpec, rows: RowUpsampler) -> None:
         with open_anywhere(spec.output_path.parent) as folder:
-            self._path = folder.path / f"{spec.output_path.name}.checkpoint.part"
+            self._path = folder.path / f"{spec.output_path.name}.checkpoint"
         decoding = (type(rows).__name__, getattr(rows, "basis", ""), rows.version)
         batch = (str(spec.input_path), spec.on_bad_row, spec.max_bad_rows, decoding)
         self._batch = hashlib.sha256(repr(batch).encode()).hexdigest()

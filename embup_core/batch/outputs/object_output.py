@@ -115,7 +115,7 @@ class ObjectOutputFiles(OutputFiles):
             self._client = UploadClient(path)
         self.output: Any = ObjectEntry(path, folder, self._client)
         self.errors: Any = ObjectEntry(errors_path, folder, self._client)
-        self._note = folder.entry(f"{path.name}.upload.part")
+        self._note = folder.entry(f"{path.name}.upload")  # growing files end in .part
         self._upload: _Upload | None = None
         self._etags: dict[int, str] = {}
         self._given_back = 0  # parts from the second on

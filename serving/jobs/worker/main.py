@@ -27,7 +27,9 @@ from embup_core.batch import BatchRun
 from embup_core.batch.workers.pool import PoolWorkerDiedError
 from embup_core.errors import EmbupError
 from embup_core.files.processes import end_with_parent, yield_to_others
+from embup_core.object_store import ObjectPath
 from serving.jobs.confinement import Confinement
+from serving.jobs.paths import resolve_input
 from serving.jobs.worker import protocol
 from serving.jobs.worker.process import ENDED_WITHOUT_HELPER
 from serving.realtime.threads import limit_math_threads
@@ -216,8 +218,11 @@ class Worker:
         confinement = Confinement(
             [Path(folder) for folder in command.reserved], command.roots, command.buckets
         )
+        spec = command.request.spec()
+        if isinstance(spec.input_path, ObjectPath):  # not opened through a folder that looks
+            resolve_input(str(spec.input_path), confinement)
         self._run = BatchRun(
-            command.request.spec(),
+            spec,
             self._upsampler.in_basis(command.request.basis),
             checkpoint=command.checkpoint,
             chunk_rows=command.chunk_rows,

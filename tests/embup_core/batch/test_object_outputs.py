@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet
@@ -11,9 +12,11 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from embup_core.batch import BatchRun, BatchSpec, finish_publication, remove_part_files
+from embup_core.batch import run as run_module
 from embup_core.batch.outputs import object_output
 from embup_core.batch.outputs.object_output import PART_BYTES, part_range
-from embup_core.errors import JobConflictError, OutputError
+from embup_core.batch.workers.pool import WorkerPool
+from embup_core.errors import InputFileError, JobConflictError, OutputError
 from embup_core.object_store import ObjectPath, ObjectStore
 from embup_core.object_store.multipart import UploadClient
 from tests.serving.conftest import random_rows
@@ -21,7 +24,6 @@ from tests.serving.conftest import random_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from typing import Any
 
     from embup_core.upsampler import Upsampler
     from tests.s3 import S3Server
@@ -110,7 +112,7 @@ def test_a_call_that_the_store_refused_goes_on_when_it_is_made_again(
         pytest.raises(OutputError, match="may not do that"),
     ):
         upsampler.upsample_file(spec.input_path, spec.output_path)
-    assert {path.name for path in files(tmp_path)} >= {"out.npy.part", "out.npy.upload.part"}
+    assert {path.name for path in files(tmp_path)} >= {"out.npy.part", "out.npy.upload"}
     done = upsampler.upsample_file(spec.input_path, spec.output_path)
     assert done.output_bytes == 128 + ROWS * 1536 * 4
     upsampler.upsample_file(spec.input_path, tmp_path / "local.npy")
@@ -219,3 +221,51 @@ def test_removing_a_live_run_does_not_touch_its_upload(spec: BatchSpec, upsample
             remove_part_files(spec)
         run.publish()
         assert run.published
+
+
+def test_outputs_whose_names_resemble_each_other_grow_side_by_side(
+    spec: BatchSpec, upsampler: Upsampler
+) -> None:
+    names = ("out", "out.upload", "out.checkpoint")
+    specs = [replace(spec, output_path=spec.output_path.with_name(name)) for name in names]
+    np.save(spec.input_path, np.load(spec.input_path)[:100])
+    runs = [BatchRun(one, upsampler) for one in specs]
+    for one, run in zip(specs, runs, strict=True):
+        publish(run)
+        assert whole(one)
+
+
+def test_a_profile_of_files_that_are_not_read_does_no_harm(
+    spec: BatchSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(spec.output_path, ObjectPath)
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    assert UploadClient(spec.output_path).find(spec.output_path) is None
+
+
+def test_an_object_in_fortran_order_is_refused(spec: BatchSpec, upsampler: Upsampler) -> None:
+    np.save(spec.input_path, np.asfortranarray(np.load(spec.input_path)[:100]))
+    store = ObjectStore(str(spec.output_path.parent))
+    store.upload(spec.input_path, "in.npy")
+    with pytest.raises(InputFileError, match="Fortran order") as refused:
+        BatchRun(replace(spec, input_path=spec.output_path.with_name("in.npy")), upsampler)
+    assert "ascontiguousarray" in refused.value.remedy
+
+
+def test_helpers_are_forked_before_an_object_is_opened(
+    spec: BatchSpec, upsampler: Upsampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ObjectStore(str(spec.output_path.parent)).upload(spec.input_path, "in.npy")
+    spec = replace(spec, input_path=spec.output_path.with_name("in.npy"))
+    names: list[str] = []
+
+    class Noting(WorkerPool):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            names.extend(thread.name for thread in threading.enumerate())
+            super().__init__(*given, **named)
+
+    monkeypatch.setattr(run_module, "WorkerPool", Noting)
+    with BatchRun(spec, upsampler, workers=1) as run:
+        publish(run)
+    assert names
+    assert not [name for name in names if name.startswith("object-input")]

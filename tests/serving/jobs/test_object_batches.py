@@ -206,3 +206,15 @@ def test_the_look_apart_bears_many_cores_and_gets_no_needless_credentials(
     for objects in (True, False):
         given = checking._environment(objects=objects)
         assert ("AWS_SECRET_ACCESS_KEY" in given, "https_proxy" in given) == (objects, objects)
+
+
+def test_a_batch_that_goes_on_keeps_to_the_prefixes(
+    service: Service, bucket: str, tmp_path: Path, s3: S3Server
+) -> None:
+    put_rows(bucket, "in.txt", tmp_path, 6000)
+    job = service.submit(f"{bucket}/in/in.txt", f"{bucket}/out/o.txt")
+    wait_for_upload(service, s3, bucket)
+    service.restart_with(batch_prefixes=f"{bucket}/out")
+    done = service.final(job)
+    assert (done["phase"], done["error"]["code"]) == ("FAILED", "input_unusable"), done
+    assert uploads(s3, bucket) == 0
