@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -75,7 +76,8 @@ class Look(msgspec.Struct, frozen=True):
 
     def taken(self) -> int:
         """Look, here and now; give the input's size in bytes. Raises as `check_request`."""
-        confinement = Confinement([Path(folder) for folder in self.reserved], self.roots, self.buckets)
+        buckets = replace(self.buckets, looking=True)
+        confinement = Confinement([Path(folder) for folder in self.reserved], self.roots, buckets)
         return check_request(
             self.request.spec(),
             input_dims=self.input_dims,

@@ -69,11 +69,14 @@ class Buckets:
         Folder of the local stand-ins of outputs, the service's own.
     reserved
         Addresses beneath which no batch may read or write, even beneath a prefix.
+    looking
+        Whether no stand-in is made: where there is none, `uploads` itself is looked at.
     """
 
     prefixes: tuple[str, ...]
     uploads: str
     reserved: tuple[str, ...] = ()
+    looking: bool = False
 
     def locate(self, given: str) -> ObjectPath:
         """Return the address that a client means.
@@ -183,7 +186,7 @@ class Confinement:
         """
         if isinstance(path, ObjectPath):
             self.buckets.locate(f"{path}/any")
-            return open_stand_in(path, Path(self.buckets.uploads))
+            return open_stand_in(path, Path(self.buckets.uploads), make=not self.buckets.looking)
         root, below = self._beneath(path)
         try:
             descriptor = open_beneath(root.descriptor, below)

@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 import structlog
 
-from embup_core.batch import Checkpoint, finish_publication, remove_part_files
+from embup_core.batch import BatchSpec, Checkpoint, finish_publication, noted_outputs, remove_part_files
 from embup_core.errors import (
     ArtifactError,
     EmbupError,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
-    from embup_core.batch import BatchSpec
     from serving.decoders.hot_model import HotModel
     from serving.jobs.confinement import Confinement
     from serving.jobs.history.publisher import HistoryPublisher
@@ -105,6 +105,7 @@ class BatchEngine:
         self.spans: SpanSender | None = None
         self.failure: str | None = None
         # A batch whose store does not answer: its id, its checkpoint, and since when.
+        self._leftovers = True  # uploads of batches that ended while their store did not answer, perhaps
         self._outage: tuple[str, Checkpoint | None, float] | None = None
 
     # What controllers call.
@@ -168,6 +169,8 @@ class BatchEngine:
     async def _one_job(self) -> bool:
         """Bring the oldest live job as far as it goes; False when there is nothing to do."""
         try:
+            if self._leftovers and self._confinement.buckets.prefixes:
+                await self._remove_leftovers()
             job = await self._store.oldest_live()
             worked = job is not None and await self._work_on(job)
         except Exception as error:
@@ -185,6 +188,21 @@ class BatchEngine:
             return True
         self.failure = None
         return worked
+
+    async def _remove_leftovers(self) -> None:
+        """Abort uploads of batches that have ended; again later where the store does not answer."""
+        self._leftovers = False
+        uploads = Path(self._confinement.buckets.uploads)
+        for output in await self._in_thread(partial(noted_outputs, uploads)):
+            if await self._store.is_written(str(output)):
+                continue
+            try:
+                await self._in_thread(self._discard(BatchSpec(output, output, on_bad_row="nan"), None))
+            except (EmbupError, OSError) as error:
+                log.warning("an upload stays behind", output=str(output), error=str(error))
+                if _is_outage(error):
+                    self._leftovers = True
+                    return
 
     async def _work_on(self, job: JobRecord) -> bool:
         """Bring one job as far as it goes; False when it must wait for a decoder."""
@@ -389,6 +407,7 @@ class BatchEngine:
                     await self._in_thread(remove)
             except (EmbupError, OSError, protocol.UnexpectedError) as refusal:
                 log.warning("a part file stays behind", batch_request_id=job_id, error=str(refusal))
+                self._leftovers = True
             except WorkerDiedError:
                 await self._end_worker()
                 await self._end(job_id, phase, await self._discarding(job_id), error)

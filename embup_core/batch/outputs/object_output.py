@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from embup_core.files.held_folder import Folder, OpenFolder
 
 PART_BYTES: Final = 16 << 20
-_PARTS_OF_ONE_SIZE: Final = 1000  # then they are that much longer: 10,000 parts, S3's most, are 880 GiB
+_PARTS_OF_ONE_SIZE: Final = 1000  # then they are that much longer: 10,000 parts, S3's most, are 859 GiB
 _MOST_PARTS: Final = 10_000
 _PARTS_AT_ONCE: Final = 2
 # Rows are not decoded further while more than this waits to go up.
@@ -58,10 +58,11 @@ def part_range(number: int) -> tuple[int, int]:
 
 
 class _Upload(msgspec.Struct, frozen=True):
-    """An upload that was begun: its id, and the token that its object will carry."""
+    """An upload that was begun: its id, the token that its object will carry, and where that is to be."""
 
     upload_id: str
     token: str
+    address: str
 
 
 class ObjectEntry:
@@ -128,7 +129,15 @@ class ObjectOutputFiles(OutputFiles):
         return self.converted if self._converts else self.rows
 
     def disk_bytes(self, estimated_bytes: int) -> int:
-        """Return how much disk the batch needs at most: bare rows of Parquet wait for their conversion."""
+        """Return how much disk the batch needs at most: bare rows of Parquet wait for their conversion.
+
+        Raises
+        ------
+        OutputError
+            No object takes the output.
+        """
+        if not self._converts and estimated_bytes > part_range(_MOST_PARTS)[1]:
+            raise self._too_large(f"about {estimated_bytes >> 30} GiB")
         return estimated_bytes if self._converts else min(estimated_bytes, _DISK_BYTES)
 
     def require_in_place(self, open_folder: OpenFolder) -> None:
@@ -148,7 +157,7 @@ class ObjectOutputFiles(OutputFiles):
             with _explained():
                 self._abort_noted()
                 token = uuid.uuid4().hex
-                self._upload = _Upload(self._client.start(self._path, token), token)
+                self._upload = _Upload(self._client.start(self._path, token), token, str(self._path))
                 # So that an upload is known, and can be aborted, before there is a checkpoint.
                 with _on_disk(self._note.path):
                     replace_durably(self._note.path, msgspec.json.encode(self._upload))
@@ -160,7 +169,7 @@ class ObjectOutputFiles(OutputFiles):
     def resume(self, checkpoint: Checkpoint, patience_s: float) -> None:
         """Open the files as they were at a checkpoint; raises as for a file, and where the upload is gone."""
         super().resume(checkpoint, patience_s)
-        self._upload = _Upload(checkpoint.upload_id, checkpoint.upload_token)
+        self._upload = _Upload(checkpoint.upload_id, checkpoint.upload_token, str(self._path))
         try:
             with _explained():
                 parts = self._client.parts(self._path, checkpoint.upload_id)
@@ -226,10 +235,7 @@ class ObjectOutputFiles(OutputFiles):
     def _put(self, whole: PartFile, number: int) -> str:
         assert self._upload is not None  # noqa: S101 - looked at before
         if number > _MOST_PARTS:
-            raise OutputError(
-                f"{self._path}: expected at most {_MOST_PARTS} parts (880 GiB), found more.",
-                remedy="Split the input.",
-            )
+            raise self._too_large("more")
         start, end = part_range(number)
         data = whole.read(end - start, start)
         with _explained():
@@ -315,7 +321,7 @@ class ObjectOutputFiles(OutputFiles):
             if checkpoint is None:
                 self._abort_noted()
             elif checkpoint.upload_id:
-                self._withdraw(_Upload(checkpoint.upload_id, checkpoint.upload_token))
+                self._withdraw(_Upload(checkpoint.upload_id, checkpoint.upload_token, str(self._path)))
                 noted = self._noted()
                 if noted is not None and noted.upload_id == checkpoint.upload_id:
                     remove_file(self._note)
@@ -344,10 +350,14 @@ class ObjectOutputFiles(OutputFiles):
         return found is not None and found.token == upload.token
 
     def _noted(self) -> _Upload | None:
-        try:
-            return msgspec.json.decode(self._note.path.read_bytes(), type=_Upload)
-        except (OSError, msgspec.MsgspecError):
-            return None
+        return _read_note(self._note.path)
+
+    def _too_large(self, found: str) -> OutputError:
+        return OutputError(
+            f"{self._path}: expected at most {part_range(_MOST_PARTS)[1] >> 30} GiB ({_MOST_PARTS} parts),"
+            f" found {found}.",
+            remedy="Split the input.",
+        )
 
     def _gone(self) -> OutputError:
         return OutputError(
@@ -382,6 +392,28 @@ class _PartReader(io.RawIOBase):
         buffer[: len(data)] = data
         self._offset += len(data)
         return len(data)
+
+
+def noted_outputs(uploads: Path) -> list[ObjectPath]:
+    """Return the outputs whose uploads are noted in the stand-ins; stand-ins that are empty are removed.
+
+    Parameters
+    ----------
+    uploads
+        Folder of the stand-ins; no run may be starting in it.
+    """
+    noted = [_read_note(path) for path in sorted(uploads.glob("*/*.upload"))]
+    for folder in uploads.glob("*"):
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
+    return [ObjectPath.parsed(upload.address) for upload in noted if upload is not None]
+
+
+def _read_note(path: Path) -> _Upload | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Upload)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 @contextmanager

@@ -255,7 +255,7 @@ class OutputFiles:
             self._synced = inodes
 
     def disk_bytes(self, estimated_bytes: int) -> int:
-        """Return how much of what an output takes on a disk this one takes in its folder."""
+        """Return how much of what an output takes on a disk this takes in its folder; raises OutputError."""
         return estimated_bytes
 
     def noted(self, checkpoint: Checkpoint) -> Checkpoint:

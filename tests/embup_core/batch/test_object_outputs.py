@@ -11,10 +11,11 @@ import pyarrow.parquet
 import pytest
 from threadpoolctl import threadpool_limits
 
-from embup_core.batch import BatchRun, BatchSpec, finish_publication, remove_part_files
+from embup_core.batch import BatchRun, BatchSpec, check_request, finish_publication, remove_part_files
 from embup_core.batch import run as run_module
 from embup_core.batch.outputs import object_output
 from embup_core.batch.outputs.object_output import PART_BYTES, part_range
+from embup_core.batch.upload_runs import KeptCheckpoint
 from embup_core.batch.workers.pool import WorkerPool
 from embup_core.errors import InputFileError, JobConflictError, OutputError
 from embup_core.object_store import ObjectPath, ObjectStore
@@ -54,7 +55,16 @@ def test_parts_follow_each_other_and_hold_a_large_object() -> None:
         assert part_range(number)[1] == part_range(number + 1)[0]
         start, end = part_range(number)
         assert PART_BYTES <= end - start <= 10 * PART_BYTES
-    assert part_range(10_000)[1] == 55 * 1000 * PART_BYTES  # 880 GiB
+    assert part_range(10_000)[1] == 55 * 1000 * PART_BYTES
+    assert part_range(10_000)[1] >> 30 == 859
+
+
+def test_an_output_that_no_object_takes_is_refused_at_once(
+    spec: BatchSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_output, "_MOST_PARTS", 2)
+    with pytest.raises(OutputError, match="expected at most 0 GiB"):
+        check_request(spec, input_dims=np.load(spec.input_path).shape[1], output_dims=1536)
 
 
 def test_parts_that_were_sent_take_no_room(spec: BatchSpec, upsampler: Upsampler, tmp_path: Path) -> None:
@@ -138,16 +148,17 @@ def publish(run: BatchRun) -> None:
 
 
 def test_a_conversion_that_starts_again_relies_on_no_part(
-    spec: BatchSpec, upsampler: Upsampler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: BatchSpec, upsampler: Upsampler, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(object_output, "PART_BYTES", 5 << 20)  # S3's least
     spec = replace(spec, output_path=spec.output_path.with_suffix(".parquet"))
+    s3.requests.clear()
     with BatchRun(spec, upsampler) as run:
         while run.step() and (run._files.converted is None or run._files.converted.size_bytes < 18 << 20):
             pass
         checkpoint = run.sync()
         assert not checkpoint.complete
-        assert run._files._next > 2  # some were sent
+        assert [1 for method, path, _ in s3.requests if method == "PUT" and path.endswith("out.parquet")]
         run.kept(checkpoint.uploaded_parts)
     kind = pyarrow.parquet.ParquetWriter
 
@@ -269,3 +280,10 @@ def test_helpers_are_forked_before_an_object_is_opened(
         publish(run)
     assert names
     assert not [name for name in names if name.startswith("object-input")]
+
+
+def test_a_call_that_cannot_go_on_from_another_batch_says_so(spec: BatchSpec, upsampler: Upsampler) -> None:
+    with BatchRun(spec, upsampler) as run:
+        KeptCheckpoint(spec, upsampler).keep(run.sync())
+    done = upsampler.upsample_file(spec.input_path, spec.output_path, on_bad_row="nan")
+    assert "earlier run" in done.notices[0]

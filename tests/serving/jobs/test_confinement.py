@@ -339,7 +339,7 @@ def test_a_first_run_takes_nobody_s_file_for_its_leftover(
 
 def test_a_registry_in_a_bucket_is_reserved(tmp_path: Path, s3: S3Server) -> None:
     del s3  # sets the environment
-    settings = ServingSettings(registry="s3://b/registry/", data=tmp_path, batch_prefixes="s3://b")
+    settings = ServingSettings(registry="s3://b/registry/", data=tmp_path, batch_prefixes=("s3://b",))
     buckets = Buckets(settings.batch_prefixes, "", settings.reserved_addresses)
     for address in ("s3://b/registry/CURRENT", "s3://b//registry/v1/manifest.json", "S3://b/registry"):
         with pytest.raises((RefusedPathError, InvalidArgumentError)):

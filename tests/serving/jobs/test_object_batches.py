@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from embup_core.object_store import ObjectStore
+from embup_core.object_store import ObjectPath, ObjectStore
 from serving.jobs import checking
 from serving.jobs.confinement import Buckets, Confinement
 from serving.jobs.model import JobRequest
+from serving.pages.console.batch import read_bad_rows
 from tests.s3 import KEY_ID, SECRET
 from tests.serving.conftest import random_rows
 
@@ -157,6 +158,9 @@ def test_a_bad_row_fails_the_batch_or_is_reported(
     report = ObjectStore(bucket).read("out/o.txt.errors.jsonl", max_bytes=1000)
     assert report is not None
     assert b'"line":501' in report[0]
+    path = ObjectPath.parsed(f"{bucket}/out/o.txt.errors.jsonl")
+    confinement = Confinement([], buckets=Buckets((bucket,), ""))
+    assert [one.line for one in read_bad_rows(confinement, path)] == [501]  # as the console does
 
 
 def test_a_batch_waits_for_a_store_that_does_not_answer(
@@ -202,6 +206,7 @@ def test_the_look_apart_bears_many_cores_and_gets_no_needless_credentials(
     confinement = Confinement([], buckets=Buckets((bucket,), str(tmp_path / "uploads")))
     request = JobRequest(f"{bucket}/in/in.parquet", f"{bucket}/out/out.npy")
     assert checking.check_job(request, upsampler, confinement) > 0
+    assert not list((tmp_path / "uploads").iterdir())  # a look makes no folder for an output
     monkeypatch.setenv("https_proxy", "http://localhost:9")
     for objects in (True, False):
         given = checking._environment(objects=objects)
@@ -218,3 +223,22 @@ def test_a_batch_that_goes_on_keeps_to_the_prefixes(
     done = service.final(job)
     assert (done["phase"], done["error"]["code"]) == ("FAILED", "input_unusable"), done
     assert uploads(s3, bucket) == 0
+
+
+def test_an_upload_that_an_outage_leaves_is_aborted_later(
+    service: Service, bucket: str, tmp_path: Path, s3: S3Server
+) -> None:
+    put_rows(bucket, "in.txt", tmp_path, 12_000)
+    job = service.submit(f"{bucket}/in/in.txt", f"{bucket}/out/o.txt")
+    wait_for_upload(service, s3, bucket)
+    with s3.failing("unavailable"):
+        service.http.post(f"/v1/batches/{job}/cancel")
+        assert service.final(job)["phase"] == "CANCELLED"
+    assert uploads(s3, bucket) == 1
+    put_rows(bucket, "few.txt", tmp_path, 10)
+    assert (
+        service.final(service.submit(f"{bucket}/in/few.txt", f"{bucket}/out/few.txt"))["phase"] == "COMPLETED"
+    )
+    assert uploads(s3, bucket) == 0
+    service.restart_with()
+    service.until(lambda: not list((service.data / "uploads").iterdir()))
