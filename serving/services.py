@@ -46,8 +46,8 @@ class Services:
         The parts.
     realtime_executor
         For realtime requests of many rows.
-    file_executor
-        For checking files before a batch is accepted.
+    file_executor, check_executor
+        For looking at files; for checking those of a batch before it is accepted, which may wait for a store.
     debug_executor, debug_datasets
         For reading data sets of the debugger: threads, and the data set that each of them has open.
     debug_described
@@ -78,6 +78,7 @@ class Services:
         self._batch_executor = _threads("batch", 1)
         self.realtime_executor = _threads("realtime", 1)
         self.file_executor = _threads("files", 2)
+        self.check_executor = _threads("checks", 2)
         self.debug_executor = _threads("debug", 2)
         self.debug_datasets = KeptOpen()
         self.debug_described: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -90,7 +91,11 @@ class Services:
         self.history = HistoryPublisher(self.store, settings.data / "history")
         self.confinement = Confinement(
             settings.reserved_folders,
-            buckets=Buckets(settings.batch_prefixes, str(settings.uploads_folder.absolute())),
+            buckets=Buckets(
+                settings.batch_prefixes,
+                str(settings.uploads_folder.absolute()),
+                settings.reserved_addresses,
+            ),
         )
         self.engine = BatchEngine(
             store=self.store,
@@ -174,6 +179,7 @@ class Services:
                 self._batch_executor,
                 self.realtime_executor,
                 self.file_executor,
+                self.check_executor,
                 self.debug_executor,
                 self._model_executor,
             ):

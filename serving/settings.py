@@ -271,6 +271,11 @@ class ServingSettings(BaseSettings):
         own = (self.data / name for name in OWN_FOLDERS)
         return (self.registry_folder, self.cache_folder, *own, *keys, *index)
 
+    @property
+    def reserved_addresses(self) -> tuple[str, ...]:
+        """The registry, where it lies in a bucket: no batch may read or write there."""
+        return (self.registry,) if isinstance(self.registry, str) else ()
+
     @field_validator("batch_roots", mode="before")
     @classmethod
     def _split_folders(cls, value: object) -> object:

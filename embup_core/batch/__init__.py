@@ -8,6 +8,7 @@ Threads, event loops and databases are the caller's.
 
 from embup_core.batch.checkpoint import Checkpoint, InputFingerprint
 from embup_core.batch.driver import run_to_completion
+from embup_core.batch.outputs.object_output import noted_outputs
 from embup_core.batch.outputs.output_files import PendingSync
 from embup_core.batch.outputs.recovery import finish_publication, remove_part_files
 from embup_core.batch.request import InputFacts, check_request
@@ -28,6 +29,7 @@ __all__ = [
     "RowUpsampler",
     "check_request",
     "finish_publication",
+    "noted_outputs",
     "remove_part_files",
     "run_to_completion",
 ]

@@ -78,3 +78,4 @@ def _sync(run: BatchRun, on_checkpoint: Callable[[Checkpoint], None] | None) -> 
     checkpoint = run.sync()
     if on_checkpoint is not None:
         on_checkpoint(checkpoint)
+    run.kept(checkpoint.uploaded_parts)

@@ -132,6 +132,11 @@ class BatchRun:
         self, checkpoint: Checkpoint | None, workers: int, patience_s: float, *, replace_parts: bool
     ) -> None:
         spec, files = self._spec, self._files
+        decoder = BlockDecoder(self._upsampler, self._encoder, low_confidence=self._low_confidence)
+        if workers:
+            # Before the part files are opened: a lock lasts as long as any process that has inherited it. And
+            # before the input is: an object is read ahead by threads.
+            self._workers = WorkerPool(decoder, count=workers, chunk_rows=self._chunk_rows)
         self._input = open_input(spec.input_path, self._open_folder)
         self._fingerprint = InputFingerprint.of(self._input)
         if checkpoint is not None and checkpoint.input_fingerprint != self._fingerprint:
@@ -157,10 +162,6 @@ class BatchRun:
             require_writable(spec, files)
         else:
             require_free_name(files.output, overwrite=spec.overwrite)
-        decoder = BlockDecoder(self._upsampler, self._encoder, low_confidence=self._low_confidence)
-        if workers:
-            # Before the part files are opened: a lock lasts as long as any process that has inherited it.
-            self._workers = WorkerPool(decoder, count=workers, chunk_rows=self._chunk_rows)
         self._pipeline = OrderedPipeline(self._reader, decoder, self._workers, chunk_rows=self._chunk_rows)
         if checkpoint is None:
             self._files.start(self._encoder.head, patience_s, replace_parts=replace_parts)
@@ -305,6 +306,10 @@ class BatchRun:
         self._files.sync(pending.parts)
         self._sync_s += monotonic() - began
         return self._files.noted(pending.checkpoint)
+
+    def kept(self, uploaded_parts: int) -> None:
+        """Say that a checkpoint with so many parts of an upload is kept: no run resumes from one before."""
+        self._files.kept(uploaded_parts)
 
     def publish(self) -> None:
         """Put the whole output, and the report on refused rows, in place, durably.

@@ -41,18 +41,27 @@ class KeptCheckpoint:
     ----------
     spec, rows
         The batch: that of another input, model or treatment of bad rows is not its own.
+
+    Attributes
+    ----------
+    last
+        It; None where there is none.
+    is_anothers
+        Whether there is one of another batch.
     """
 
     def __init__(self, spec: BatchSpec, rows: RowUpsampler) -> None:
         with open_anywhere(spec.output_path.parent) as folder:
-            self._path = folder.path / f"{spec.output_path.name}.checkpoint.part"
+            self._path = folder.path / f"{spec.output_path.name}.checkpoint"
         decoding = (type(rows).__name__, getattr(rows, "basis", ""), rows.version)
         batch = (str(spec.input_path), spec.on_bad_row, spec.max_bad_rows, decoding)
         self._batch = hashlib.sha256(repr(batch).encode()).hexdigest()
         self.last: Checkpoint | None = None
+        self.is_anothers = False
         with suppress(OSError, ValueError, TypeError, KeyError):  # none, or none that can be read
             found = json.loads(self._path.read_bytes())
-            if found["batch"] == self._batch:
+            self.is_anothers = found["batch"] != self._batch
+            if not self.is_anothers:
                 self.last = Checkpoint.from_json(found["checkpoint"])
 
     def keep(self, checkpoint: Checkpoint) -> None:
@@ -95,6 +104,9 @@ def run_upload(
     if run is None:
         facts = check_request(spec, input_dims=rows.input_dims, output_dims=rows.output_dims)
         notices = facts.notices
+        if kept.is_anothers:
+            what = "another input, decoder version or treatment of bad rows"
+            notices += (f"an earlier run of this output was cut off, with {what}: its rows are made again",)
         run = BatchRun(spec, rows, workers=workers)
     try:
         run_to_completion(run, on_progress=on_progress, on_checkpoint=kept.keep)

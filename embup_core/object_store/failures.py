@@ -7,9 +7,12 @@ signature. Only the status and the store's code are taken from it.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from embup_core.errors import ObjectStoreError
+from embup_core.errors import EmbupError, ObjectStoreError
+
+STORE_UNAVAILABLE: Final = "store_unavailable"
+"""The code of an error that may pass without a change: the store does not answer, or is too busy."""
 
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -19,6 +22,7 @@ _CHECK = "Check the credentials, and the region: docs/how-to/object-stores.md ha
 class _Meaning(NamedTuple):
     what: str
     remedy: str
+    may_pass: bool = False
 
 
 _EXPIRED = _Meaning("the credentials have expired", "Renew them; a role of the machine renews its own.")
@@ -26,7 +30,9 @@ _UNKNOWN = _Meaning("the store does not know the credentials, or their signature
 _DENIED = _Meaning(
     "these credentials may not do that", "Give them the rights that docs/how-to/object-stores.md lists."
 )
-_BUSY = _Meaning("the store is not available", "Try again in a while; if it stays so, look at its status.")
+_BUSY = _Meaning(
+    "the store is not available", "Try again in a while; if it stays so, look at its status.", True
+)
 _BY_CODE = {
     "ExpiredToken": _EXPIRED,
     "ExpiredTokenException": _EXPIRED,
@@ -49,10 +55,11 @@ _BY_WORDS = (
                  "machine a role."),
     ),
     ("Account must be specified", _Meaning("no account is named", "Set AZURE_STORAGE_ACCOUNT_NAME.")),
-    ("kind: Timeout", _Meaning("the store does not answer in time", "Check the network and the endpoint.")),
-    ("kind: Connect", _Meaning("the store cannot be reached", "Check the network and the endpoint.")),
-    ("kind: Interrupted", _Meaning("the connection was cut", "Check the network, and try again.")),
-    ("kind: Body", _Meaning("the connection was cut", "Check the network, and try again.")),
+    ("kind: Timeout", _Meaning("the store does not answer in time", "Check the network and the endpoint.",
+                               True)),
+    ("kind: Connect", _Meaning("the store cannot be reached", "Check the network and the endpoint.", True)),
+    ("kind: Interrupted", _Meaning("the connection was cut", "Check the network, and try again.", True)),
+    ("kind: Body", _Meaning("the connection was cut", "Check the network, and try again.", True)),
 )  # fmt: skip
 
 # Classes of botocore's errors.
@@ -63,6 +70,9 @@ _BY_KIND = {
     "EndpointConnectionError": _BY_WORDS[4][1],
     "ConnectionClosedError": _BY_WORDS[5][1],
     "HTTPClientError": _BY_WORDS[6][1],
+    "IncompleteReadError": _BY_WORDS[6][1],
+    "ProxyConnectionError": _BY_WORDS[4][1],
+    "ResponseStreamingError": _BY_WORDS[6][1],
 }
 
 
@@ -106,10 +116,19 @@ def _told(
     code: str, status: str, kind: str, doing: str, place: str, by_words: _Meaning | None
 ) -> ObjectStoreError:
     meaning = _BY_CODE.get(code) or by_words or _BY_STATUS.get(status)
-    if meaning is None and status.startswith("5"):
+    if meaning is None and (status.startswith("5") or status in {"408", "429"}):
         meaning = _BUSY
     if meaning is None:
         meaning = _Meaning(f"the store answers with an error ({kind})", _CHECK)
     answer = ", ".join(part for part in (status, code) if part)
     shown = f" (answer {answer})" if answer else ""
-    return ObjectStoreError(f"{place}: {doing} failed: {meaning.what}{shown}.", remedy=meaning.remedy)
+    return ObjectStoreError(
+        f"{place}: {doing} failed: {meaning.what}{shown}.",
+        remedy=meaning.remedy,
+        code=STORE_UNAVAILABLE if meaning.may_pass else None,
+    )
+
+
+def passing_code(error: EmbupError) -> str | None:
+    """The code for an error that an error of a store becomes: whether it may pass is not to be lost."""
+    return error.code if error.code == STORE_UNAVAILABLE else None

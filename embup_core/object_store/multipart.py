@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MARK: Final = "embup-upload"  # the name of the metadata that holds a token
 _GONE: Final = ("NoSuchUpload", "NoSuchKey", "404", "NotFound")
-_TAKEN: Final = ("PreconditionFailed", "412")
+_TAKEN: Final = ("PreconditionFailed", "412", "ConditionalRequestConflict")
 
 
 class FoundObject(NamedTuple):
@@ -74,6 +74,8 @@ class UploadClient:
         session = Session()
         for files in ("credentials_file", "config_file"):  # as obstore: the environment and roles alone
             session.set_config_variable(files, os.devnull)
+        # AWS_PROFILE names a part of those files. Not through the session, for which None is no value.
+        session.get_component("config_store").set_config_variable("profile", None)
         self._bucket = path.bucket
         config = Config(
             connect_timeout=5,

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from embup_core.files.held_folder import Folder
 
 
-def open_stand_in(path: ObjectPath, uploads: Path) -> Folder:
-    """Open the stand-in for an address, made where it is missing.
+def open_stand_in(path: ObjectPath, uploads: Path, *, make: bool = True) -> Folder:
+    """Open the stand-in for an address.
 
     Parameters
     ----------
@@ -22,6 +22,8 @@ def open_stand_in(path: ObjectPath, uploads: Path) -> Folder:
         The address of the folder of an output.
     uploads
         Folder of the stand-ins.
+    make
+        Whether to make it where it is missing; else what holds stand-ins is opened, which has no file.
 
     Raises
     ------
@@ -29,6 +31,8 @@ def open_stand_in(path: ObjectPath, uploads: Path) -> Folder:
         It cannot be made.
     """
     folder = folder_of(str(path), uploads.absolute())
+    if not make and not folder.exists():
+        folder = uploads.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return open_freely(folder)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from embup_core.errors import ObjectChangedError, ObjectStoreError
 from embup_core.extras import extra_required
 from embup_core.object_store.address import parsed_address
-from embup_core.object_store.failures import explained
+from embup_core.object_store.failures import STORE_UNAVAILABLE, explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -199,6 +199,7 @@ class ObjectStore:
             raise ObjectStoreError(
                 f"{self.address}/{stored.key}: expected {end - start} bytes, found {len(content)}.",
                 remedy="The answer was cut short: try again.",
+                code=STORE_UNAVAILABLE,
             )
         return content
 

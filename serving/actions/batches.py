@@ -53,7 +53,7 @@ async def submit_batch(
     # The store reports the part file of a live batch as a conflict.
     written = await services.store.is_written(wanted.output_filepath)
     check = partial(check_job, wanted, model, confinement, replace_parts=written)
-    size = await loop.run_in_executor(services.file_executor, check)
+    size = await loop.run_in_executor(services.check_executor, check)
     job = await services.store.submit(
         wanted, bytes_total=size, idempotency_key=idempotency_key, digest=digest
     )

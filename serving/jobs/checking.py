@@ -13,6 +13,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +24,7 @@ import msgspec
 from embup_core.batch import check_request
 from embup_core.errors import InputFileError
 from embup_core.files.processes import ONE_MATH_THREAD, be_the_first_to_go, end_with_parent
+from embup_core.object_store import is_address
 from serving.jobs.confinement import Buckets, Confinement, Root
 from serving.jobs.model import JobRequest
 from serving.jobs.worker.protocol import Failed
@@ -30,9 +34,15 @@ if TYPE_CHECKING:
 
 COMMAND: Final = (sys.executable, "-P", "-m", "serving.jobs.checking")
 INHERITED: Final = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH")
-OF_STORES: Final = ("AWS_", "GOOGLE_", "AZURE_")  # credentials and endpoints
-# Arrow's own allocators reserve more address space than the process has.
-ENVIRONMENT: Final = dict(ONE_MATH_THREAD) | {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+# Credentials, endpoints, and the way to them: for a look at objects alone.
+OF_STORES: Final = ("AWS_", "GOOGLE_", "AZURE_", "REQUESTS_CA_BUNDLE", "SSL_CERT_")
+_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+# Arrow's own allocators reserve more address space than the process has, and so do obstore's many threads.
+ENVIRONMENT: Final = dict(ONE_MATH_THREAD) | {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_ARENA_MAX": "2",
+    "TOKIO_WORKER_THREADS": "2",
+}
 MEMORY_BYTES: Final = 1 << 30  # beyond what the libraries take; usual pages have 1 MB
 DEADLINE_S: Final = 15.0
 _APART: Final = (".parquet", ".npz", ".gz", ".zst")
@@ -59,9 +69,15 @@ class Look(msgspec.Struct, frozen=True):
     output_dims: int
     replace_parts: bool
 
+    @property
+    def of_objects(self) -> bool:
+        """Whether one end is an object."""
+        return is_address(self.request.input_filepath) or is_address(self.request.output_filepath)
+
     def taken(self) -> int:
         """Look, here and now; give the input's size in bytes. Raises as `check_request`."""
-        confinement = Confinement([Path(folder) for folder in self.reserved], self.roots, self.buckets)
+        buckets = replace(self.buckets, looking=True)
+        confinement = Confinement([Path(folder) for folder in self.reserved], self.roots, buckets)
         return check_request(
             self.request.spec(),
             input_dims=self.input_dims,
@@ -108,7 +124,7 @@ def _taken_apart(look: Look) -> int:
             [*COMMAND, str(os.getpid())],
             input=msgspec.json.encode(look),
             stdout=subprocess.PIPE,
-            env={name: value for name, value in os.environ.items() if _is_inherited(name)} | ENVIRONMENT,
+            env=_environment(objects=look.of_objects),
             pass_fds=[root.descriptor for root in look.roots],
             process_group=0,  # a Ctrl-C at a terminal is the service's to hear
             timeout=DEADLINE_S,
@@ -126,8 +142,14 @@ def _taken_apart(look: Look) -> int:
     return reply.size_bytes
 
 
-def _is_inherited(name: str) -> bool:
-    return name in INHERITED or name.startswith(OF_STORES)
+def _environment(*, objects: bool) -> dict[str, str]:
+    """Return what the process inherits: it reads what strangers wrote, so no credentials it does not need."""
+
+    def inherited(name: str) -> bool:
+        of_stores = name.startswith(OF_STORES) or name.upper() in _PROXIES
+        return name in INHERITED or (objects and of_stores)
+
+    return {name: value for name, value in os.environ.items() if inherited(name)} | ENVIRONMENT
 
 
 def main() -> None:
@@ -140,6 +162,10 @@ def main() -> None:
     be_the_first_to_go()
     look = msgspec.json.decode(sys.stdin.buffer.read(), type=Look)
     load_arrow()
+    if look.of_objects:
+        with suppress(ImportError):  # the look says what is missing
+            for name in ("botocore.session", "obstore.store"):
+                import_module(name)
     if sys.platform.startswith("linux"):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         limit = pages * resource.getpagesize() + MEMORY_BYTES

@@ -67,10 +67,16 @@ class Buckets:
         Addresses beneath which they may lie, in their one spelling.
     uploads
         Folder of the local stand-ins of outputs, the service's own.
+    reserved
+        Addresses beneath which no batch may read or write, even beneath a prefix.
+    looking
+        Whether no stand-in is made: where there is none, `uploads` itself is looked at.
     """
 
     prefixes: tuple[str, ...]
     uploads: str
+    reserved: tuple[str, ...] = ()
+    looking: bool = False
 
     def locate(self, given: str) -> ObjectPath:
         """Return the address that a client means.
@@ -78,7 +84,7 @@ class Buckets:
         Raises
         ------
         RefusedPathError
-            It lies beneath no prefix.
+            It lies beneath no prefix, or in what is reserved.
         ValueError
             It is malformed.
         """
@@ -88,6 +94,8 @@ class Buckets:
             raise RefusedPathError(
                 f"the address lies outside the prefixes of batch objects ({allowed})", self.remedy()
             )
+        if any(f"{path}/".startswith(f"{address}/") for address in self.reserved):
+            raise RefusedPathError("the address lies in what holds the service's own state", self.remedy())
         return path
 
     def remedy(self) -> str:
@@ -178,7 +186,7 @@ class Confinement:
         """
         if isinstance(path, ObjectPath):
             self.buckets.locate(f"{path}/any")
-            return open_stand_in(path, Path(self.buckets.uploads))
+            return open_stand_in(path, Path(self.buckets.uploads), make=not self.buckets.looking)
         root, below = self._beneath(path)
         try:
             descriptor = open_beneath(root.descriptor, below)

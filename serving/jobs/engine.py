@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from time import perf_counter
+from pathlib import Path
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 import structlog
 
-from embup_core.batch import Checkpoint, finish_publication, remove_part_files
+from embup_core.batch import BatchSpec, Checkpoint, finish_publication, noted_outputs, remove_part_files
 from embup_core.errors import (
     ArtifactError,
     EmbupError,
@@ -30,6 +31,7 @@ from embup_core.errors import (
     RegistryUnavailableError,
 )
 from embup_core.files.processes import usable_cores
+from embup_core.object_store.failures import STORE_UNAVAILABLE
 from serving.jobs.gated_work import GatedWork
 from serving.jobs.live import LiveJob
 from serving.jobs.model import JobRecord, Phase
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
-    from embup_core.batch import BatchSpec
     from serving.decoders.hot_model import HotModel
     from serving.jobs.confinement import Confinement
     from serving.jobs.history.publisher import HistoryPublisher
@@ -55,7 +56,8 @@ log = structlog.get_logger("embup.serving.jobs")
 
 T = TypeVar("T")
 
-RETRY_S = 5.0  # after the database or the registry failed: long enough for a disk to be cleared
+RETRY_S = 5.0  # after the database, the registry or an object store failed: a disk can be cleared meanwhile
+STORE_PATIENCE_S = 900.0  # with a store that does not answer a batch: others wait behind it
 RESTART_S = 0.5  # before the next worker, for each that died under the job
 STOP_PATIENCE_S = 6.0  # for the worker to close its job when the service stops or the job is cancelled
 WORKER_DEATHS = 3  # of one job, after which it is the job's fault
@@ -102,6 +104,9 @@ class BatchEngine:
         self._notes = JobNotes(store, history, self.totals, public)
         self.spans: SpanSender | None = None
         self.failure: str | None = None
+        # A batch whose store does not answer: its id, its checkpoint, and since when.
+        self._leftovers = True  # uploads of batches that ended while their store did not answer, perhaps
+        self._outage: tuple[str, Checkpoint | None, float] | None = None
 
     # What controllers call.
 
@@ -164,23 +169,40 @@ class BatchEngine:
     async def _one_job(self) -> bool:
         """Bring the oldest live job as far as it goes; False when there is nothing to do."""
         try:
+            if self._leftovers and self._confinement.buckets.prefixes:
+                await self._remove_leftovers()
             job = await self._store.oldest_live()
             worked = job is not None and await self._work_on(job)
         except Exception as error:
             # Not a fault of the job (those end it): the database or the disk. Nothing is lost, so wait.
             reason = f"{type(error).__name__}: {error}"
-            if isinstance(error, duckdb.Error | JobError | RegistryUnavailableError | OSError):
+            known = isinstance(error, duckdb.Error | JobError | RegistryUnavailableError) or _is_outage(error)
+            if known or isinstance(error, OSError):
                 reason = reason.partition("\n")[0]
                 log.error("the batch engine cannot continue; retrying", retry_s=RETRY_S, error=reason)  # noqa: TRY400 - a full disk needs no traceback
             else:
                 log.exception("the batch engine cannot continue; retrying", retry_s=RETRY_S)
-            known = isinstance(error, duckdb.Error | JobError | RegistryUnavailableError)
             self.failure = reason if known else unforeseen(error).message
             await self._end_worker()  # what it has open is begun again from the last checkpoint
             await self._sleep(RETRY_S)
             return True
         self.failure = None
         return worked
+
+    async def _remove_leftovers(self) -> None:
+        """Abort uploads of batches that have ended; again later where the store does not answer."""
+        self._leftovers = False
+        uploads = Path(self._confinement.buckets.uploads)
+        for output in await self._in_thread(partial(noted_outputs, uploads)):
+            if await self._store.is_written(str(output)):
+                continue
+            try:
+                await self._in_thread(self._discard(BatchSpec(output, output, on_bad_row="nan"), None))
+            except (EmbupError, OSError) as error:
+                log.warning("an upload stays behind", output=str(output), error=str(error))
+                if _is_outage(error):
+                    self._leftovers = True
+                    return
 
     async def _work_on(self, job: JobRecord) -> bool:
         """Bring one job as far as it goes; False when it must wait for a decoder."""
@@ -222,7 +244,7 @@ class BatchEngine:
                     await self._finish(job_id, Phase.COMPLETED)
                     return True
             except (EmbupError, OSError) as found:
-                if _is_of_the_service(found):
+                if _is_of_the_service(found) or self._waits_for_store(job_id, checkpoint, found):
                     raise
                 error = found
         if error is None and not job.cancel_requested:
@@ -259,7 +281,7 @@ class BatchEngine:
             gone = NoArtifactError(reason, remedy=error.remedy)
             await self._end(job_id, Phase.FAILED, discard if resumed else None, gone)
         except Exception as error:
-            if _is_of_the_service(error):
+            if _is_of_the_service(error) or self._waits_for_store(job_id, live.checkpoint, error):
                 raise
             remove: Callable[[], None] | protocol.Abandon | None = None
             if opened:
@@ -268,6 +290,14 @@ class BatchEngine:
                 remove = discard
             # else what lies there may be another process's
             await self._end(job_id, Phase.FAILED, remove, error)
+
+    def _waits_for_store(self, job_id: str, checkpoint: Checkpoint | None, error: Exception) -> bool:
+        """Whether a batch goes on from its checkpoint when the store of its objects answers again."""
+        if not _is_outage(error):
+            return False
+        if self._outage is None or self._outage[:2] != (job_id, checkpoint):  # it has got on since the last
+            self._outage = (job_id, checkpoint, monotonic())
+        return monotonic() - self._outage[2] < STORE_PATIENCE_S
 
     def _opening(
         self, job: JobRecord, version: str, checkpoint: Checkpoint | None, *, resumed: bool
@@ -377,6 +407,7 @@ class BatchEngine:
                     await self._in_thread(remove)
             except (EmbupError, OSError, protocol.UnexpectedError) as refusal:
                 log.warning("a part file stays behind", batch_request_id=job_id, error=str(refusal))
+                self._leftovers = True
             except WorkerDiedError:
                 await self._end_worker()
                 await self._end(job_id, phase, await self._discarding(job_id), error)
@@ -395,6 +426,11 @@ class BatchEngine:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the store of a batch's objects does not answer."""
+    return isinstance(error, EmbupError) and error.code == STORE_UNAVAILABLE
 
 
 def _is_of_the_service(error: Exception) -> bool:

@@ -89,6 +89,8 @@ class GatedWork:
                 raise reply.error()
             if isinstance(reply, protocol.Synced | protocol.Worked) and reply.checkpoint is not None:
                 await self._checkpoint(reply.checkpoint, reply.statistics)
+                if reply.checkpoint.uploaded_parts:
+                    self._worker.tell(protocol.Kept(reply.checkpoint.uploaded_parts))
             if isinstance(reply, protocol.Worked):
                 return reply.more
 

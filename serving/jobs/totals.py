@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FAILURES: Final = (
     "bad_row", "too_many_bad_rows", "no_good_row", "input_changed", "input_unusable", "output_unusable",
-    "no_space", "conflict", "no_decoder", "worker_killed", "internal",
+    "no_space", "store_unavailable", "conflict", "no_decoder", "worker_killed", "internal",
 )  # fmt: skip
 """Error codes that a failed batch may have; a counter that begins at 0 shows its first increase."""
 

@@ -50,6 +50,12 @@ class NpyReader:
                 remedy="Save it with numpy.save, or give the file the ending of what it holds.",
             ) from error
         require_rows(source.path, header, source.input_dims)
+        if header.fortran_order and not isinstance(source.descriptor, int):
+            raise InputFileError(
+                f"{source.path}: expected an array in C order, found one in Fortran order: its rows lie"
+                " scattered over the object, so that each block of them would fetch all of it.",
+                remedy="Save numpy.ascontiguousarray(rows), or copy the object to a disk and name the copy.",
+            )
         size_bytes = status_of(source.descriptor).st_size
         if size_bytes != header.size_bytes:
             what = "is cut off" if size_bytes < header.size_bytes else "holds more than one array"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from embup_core.batch.inputs.input_file import input_changed, no_rows
 from embup_core.errors import InputFileError, ObjectChangedError, ObjectStoreError
+from embup_core.object_store.failures import passing_code
 from embup_core.object_store.store import ObjectStore, StoredObject
 
 if TYPE_CHECKING:
@@ -155,4 +156,4 @@ def _explained(path: ObjectPath) -> Iterator[None]:
     except ObjectChangedError as error:
         raise input_changed(f"{path} was overwritten or removed") from error
     except ObjectStoreError as error:
-        raise InputFileError(error.message, remedy=error.remedy) from error
+        raise InputFileError(error.message, remedy=error.remedy, code=passing_code(error)) from error

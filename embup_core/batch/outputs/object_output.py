@@ -1,12 +1,12 @@
 """An output in a bucket: it grows in a local stand-in folder, and leaves it part by part.
 
 The growing files, their locks and checkpoints are those of an output on disk. Whole parts of the growing file
-go up as they are filled, and their bytes are given back to the disk: the file keeps its size and has a hole.
-The first part stays until the end, as the head of a file may tell how many rows follow. The object appears
-when its parts are put together, in one conditional step.
+go up as they are filled. The first part stays until the end, as the head of a file may tell how many rows
+follow. The object appears when its parts are put together, in one conditional step.
 
-A part is known by its number, and the same batch gives the same bytes: a part that the store has is not sent
-again, however far behind it the checkpoint is from which a run resumes.
+A run that resumes may be another release, which need not give the same bytes. So it relies on the parts
+that its checkpoint counts, which hold nothing beyond the checkpoint, and sends the others again. The bytes of
+a part are given back to the disk, by a hole in the file, once a checkpoint that counts it is kept.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from embup_core.batch.outputs.publication import already_exists, has_inode, remo
 from embup_core.errors import InvalidArgumentError, ObjectChangedError, ObjectStoreError, OutputError
 from embup_core.files.atomic import replace_durably
 from embup_core.object_store.address import ObjectPath
+from embup_core.object_store.failures import passing_code
 from embup_core.object_store.multipart import UploadClient, UploadGoneError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from embup_core.files.held_folder import Folder, OpenFolder
 
 PART_BYTES: Final = 16 << 20
-_PARTS_OF_ONE_SIZE: Final = 1000  # then they are that much longer: 10,000 parts, S3's most, are 880 GiB
+_PARTS_OF_ONE_SIZE: Final = 1000  # then they are that much longer: 10,000 parts, S3's most, are 859 GiB
 _MOST_PARTS: Final = 10_000
 _PARTS_AT_ONCE: Final = 2
 # Rows are not decoded further while more than this waits to go up.
@@ -57,10 +58,11 @@ def part_range(number: int) -> tuple[int, int]:
 
 
 class _Upload(msgspec.Struct, frozen=True):
-    """An upload that was begun: its id, and the token that its object will carry."""
+    """An upload that was begun: its id, the token that its object will carry, and where that is to be."""
 
     upload_id: str
     token: str
+    address: str
 
 
 class ObjectEntry:
@@ -114,9 +116,10 @@ class ObjectOutputFiles(OutputFiles):
             self._client = UploadClient(path)
         self.output: Any = ObjectEntry(path, folder, self._client)
         self.errors: Any = ObjectEntry(errors_path, folder, self._client)
-        self._note = folder.entry(f"{path.name}.upload.part")
+        self._note = folder.entry(f"{path.name}.upload")  # growing files end in .part
         self._upload: _Upload | None = None
         self._etags: dict[int, str] = {}
+        self._given_back = 0  # parts from the second on
         self._next = 2  # the first part goes last
         self._uploading = threading.Lock()
 
@@ -126,7 +129,15 @@ class ObjectOutputFiles(OutputFiles):
         return self.converted if self._converts else self.rows
 
     def disk_bytes(self, estimated_bytes: int) -> int:
-        """Return how much disk the batch needs at most: bare rows of Parquet wait for their conversion."""
+        """Return how much disk the batch needs at most: bare rows of Parquet wait for their conversion.
+
+        Raises
+        ------
+        OutputError
+            No object takes the output.
+        """
+        if not self._converts and estimated_bytes > part_range(_MOST_PARTS)[1]:
+            raise self._too_large(f"about {estimated_bytes >> 30} GiB")
         return estimated_bytes if self._converts else min(estimated_bytes, _DISK_BYTES)
 
     def require_in_place(self, open_folder: OpenFolder) -> None:
@@ -146,7 +157,7 @@ class ObjectOutputFiles(OutputFiles):
             with _explained():
                 self._abort_noted()
                 token = uuid.uuid4().hex
-                self._upload = _Upload(self._client.start(self._path, token), token)
+                self._upload = _Upload(self._client.start(self._path, token), token, str(self._path))
                 # So that an upload is known, and can be aborted, before there is a checkpoint.
                 with _on_disk(self._note.path):
                     replace_durably(self._note.path, msgspec.json.encode(self._upload))
@@ -158,28 +169,37 @@ class ObjectOutputFiles(OutputFiles):
     def resume(self, checkpoint: Checkpoint, patience_s: float) -> None:
         """Open the files as they were at a checkpoint; raises as for a file, and where the upload is gone."""
         super().resume(checkpoint, patience_s)
-        self._upload = _Upload(checkpoint.upload_id, checkpoint.upload_token)
+        self._upload = _Upload(checkpoint.upload_id, checkpoint.upload_token, str(self._path))
         try:
             with _explained():
                 parts = self._client.parts(self._path, checkpoint.upload_id)
         except UploadGoneError as error:
             raise self._gone() from error
-        self._etags = {
-            number: etag
-            for number, (etag, size_bytes) in parts.items()
-            # The first and the last may be there, of a publication that was cut off; they go up again.
-            if number > 1 and size_bytes == part_range(number)[1] - part_range(number)[0]
-        }
-        if not set(range(2, checkpoint.uploaded_parts + 2)) <= self._etags.keys():
-            raise self._gone()
-        self._next = 2
+        # A conversion that starts again sends all parts again.
+        self._next = 2 if self._whole is None else checkpoint.uploaded_parts + 2
+        for number in range(2, self._next):
+            etag, size_bytes = parts.get(number, ("", 0))
+            if size_bytes != part_range(number)[1] - part_range(number)[0]:
+                raise self._gone()
+            self._etags[number] = etag
 
     def noted(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Return a checkpoint with the upload and its parts."""
+        """Return a checkpoint with the upload, and those of its parts that hold nothing beyond it."""
         if self._upload is None:
             return checkpoint
+        size_bytes = checkpoint.converted_bytes if self._converts else checkpoint.output_bytes
+        last = self._next - 1
+        while last > 1 and part_range(last)[1] > size_bytes:
+            last -= 1
         upload_id, token = self._upload.upload_id, self._upload.token
-        return replace(checkpoint, upload_id=upload_id, upload_token=token, uploaded_parts=self._next - 2)
+        return replace(checkpoint, upload_id=upload_id, upload_token=token, uploaded_parts=last - 1)
+
+    def kept(self, uploaded_parts: int) -> None:
+        """Give back what the parts of a checkpoint take on the disk: no run will read it again."""
+        if self._whole is not None and uploaded_parts > self._given_back:
+            start, end = part_range(self._given_back + 2)[0], part_range(uploaded_parts + 1)[1]
+            self._whole.give_back(start, end - start)
+            self._given_back = uploaded_parts
 
     def sync(self, parts: tuple[PartFile, ...]) -> None:
         """Flush files to disk, and send the parts that are whole."""
@@ -194,33 +214,28 @@ class ObjectOutputFiles(OutputFiles):
             self._send()
 
     def _send(self) -> None:
-        """Send the parts that are whole, but the first, some at a time, and give their bytes back."""
+        """Send the parts that are whole, but the first, some at a time."""
         whole = self._whole
         if whole is None or self._upload is None:
             return
         size_bytes = whole.size_bytes  # another thread may append meanwhile
         with self._uploading, ThreadPoolExecutor(_PARTS_AT_ONCE, thread_name_prefix="upload") as threads:
-            under_way: deque[tuple[int, Future[str] | None]] = deque()
+            under_way: deque[tuple[int, Future[str]]] = deque()
             number = self._next  # only now: another thread may have sent some
             while part_range(number)[1] <= size_bytes or under_way:
                 while len(under_way) < _PARTS_AT_ONCE and part_range(number)[1] <= size_bytes:
-                    there = number in self._etags
-                    under_way.append((number, None if there else threads.submit(self._put, whole, number)))
+                    under_way.append((number, threads.submit(self._put, whole, number)))
                     number += 1
                 sent, future = under_way.popleft()
-                if future is not None:
-                    self._etags[sent] = future.result()
-                start, end = part_range(sent)
-                whole.give_back(start, end - start)
+                self._etags[sent] = future.result()
                 self._next = sent + 1
+            if self._converts:  # no run resumes in the middle of a conversion
+                self.kept(self._next - 2)
 
     def _put(self, whole: PartFile, number: int) -> str:
         assert self._upload is not None  # noqa: S101 - looked at before
         if number > _MOST_PARTS:
-            raise OutputError(
-                f"{self._path}: expected at most {_MOST_PARTS} parts (880 GiB), found more.",
-                remedy="Split the input.",
-            )
+            raise self._too_large("more")
         start, end = part_range(number)
         data = whole.read(end - start, start)
         with _explained():
@@ -260,11 +275,9 @@ class ObjectOutputFiles(OutputFiles):
                 self._client.complete(self._path, upload.upload_id, etags, overwrite=overwrite)
             except (ObjectChangedError, UploadGoneError) as error:
                 # An answer that was lost, or somebody else's object.
-                found = self._client.find(self._path)
-                if found is not None and found.token == upload.token:
+                if self._has_token(self._path, upload):
                     return
-                if self.report is not None:
-                    self._client.remove(self._errors_path)
+                self._remove_report(upload)
                 if isinstance(error, UploadGoneError):
                     raise self._gone() from error
                 raise already_exists(self._path) from error
@@ -280,8 +293,7 @@ class ObjectOutputFiles(OutputFiles):
             try:
                 self._client.put_file(self._errors_path, file, self._upload.token, overwrite=overwrite)
             except ObjectChangedError as error:
-                found = self._client.find(self._errors_path)
-                if found is None or found.token != self._upload.token:
+                if not self._has_token(self._errors_path, self._upload):
                     raise already_exists(self._errors_path) from error
 
     def complete(self) -> None:
@@ -300,7 +312,7 @@ class ObjectOutputFiles(OutputFiles):
     def _abort_upload(self) -> None:
         if self._upload is not None:
             with _explained():
-                self._client.abort(self._path, self._upload.upload_id)
+                self._withdraw(self._upload)
             remove_file(self._note)
 
     def abandon(self, checkpoint: Checkpoint | None) -> None:
@@ -309,7 +321,7 @@ class ObjectOutputFiles(OutputFiles):
             if checkpoint is None:
                 self._abort_noted()
             elif checkpoint.upload_id:
-                self._client.abort(self._path, checkpoint.upload_id)
+                self._withdraw(_Upload(checkpoint.upload_id, checkpoint.upload_token, str(self._path)))
                 noted = self._noted()
                 if noted is not None and noted.upload_id == checkpoint.upload_id:
                     remove_file(self._note)
@@ -317,14 +329,35 @@ class ObjectOutputFiles(OutputFiles):
     def _abort_noted(self) -> None:
         noted = self._noted()
         if noted is not None:
-            self._client.abort(self._path, noted.upload_id)
+            self._withdraw(noted)
             remove_file(self._note)
 
+    def _withdraw(self, upload: _Upload) -> None:
+        self._client.abort(self._path, upload.upload_id)
+        self._remove_report(upload)
+
+    def _remove_report(self, upload: _Upload) -> None:
+        """Remove an upload's report, which is put in place first, unless its output followed."""
+        if (
+            self._spec.on_bad_row == "nan"
+            and self._has_token(self._errors_path, upload)
+            and not self._has_token(self._path, upload)
+        ):
+            self._client.remove(self._errors_path)
+
+    def _has_token(self, path: ObjectPath, upload: _Upload) -> bool:
+        found = self._client.find(path)
+        return found is not None and found.token == upload.token
+
     def _noted(self) -> _Upload | None:
-        try:
-            return msgspec.json.decode(self._note.path.read_bytes(), type=_Upload)
-        except (OSError, msgspec.MsgspecError):
-            return None
+        return _read_note(self._note.path)
+
+    def _too_large(self, found: str) -> OutputError:
+        return OutputError(
+            f"{self._path}: expected at most {part_range(_MOST_PARTS)[1] >> 30} GiB ({_MOST_PARTS} parts),"
+            f" found {found}.",
+            remedy="Split the input.",
+        )
 
     def _gone(self) -> OutputError:
         return OutputError(
@@ -361,6 +394,28 @@ class _PartReader(io.RawIOBase):
         return len(data)
 
 
+def noted_outputs(uploads: Path) -> list[ObjectPath]:
+    """Return the outputs whose uploads are noted in the stand-ins; stand-ins that are empty are removed.
+
+    Parameters
+    ----------
+    uploads
+        Folder of the stand-ins; no run may be starting in it.
+    """
+    noted = [_read_note(path) for path in sorted(uploads.glob("*/*.upload"))]
+    for folder in uploads.glob("*"):
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
+    return [ObjectPath.parsed(upload.address) for upload in noted if upload is not None]
+
+
+def _read_note(path: Path) -> _Upload | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Upload)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     """Turn the errors of a store into those of an output."""
@@ -369,7 +424,7 @@ def _explained() -> Iterator[None]:
     except UploadGoneError:
         raise
     except (ObjectStoreError, InvalidArgumentError) as error:
-        raise OutputError(error.message, remedy=error.remedy) from error
+        raise OutputError(error.message, remedy=error.remedy, code=passing_code(error)) from error
 
 
 @contextmanager

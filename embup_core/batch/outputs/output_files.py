@@ -255,12 +255,15 @@ class OutputFiles:
             self._synced = inodes
 
     def disk_bytes(self, estimated_bytes: int) -> int:
-        """Return how much of what an output takes on a disk this one takes in its folder."""
+        """Return how much of what an output takes on a disk this takes in its folder; raises OutputError."""
         return estimated_bytes
 
     def noted(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return a checkpoint with what the files add to it: for files on disk, nothing."""
         return checkpoint
+
+    def kept(self, uploaded_parts: int) -> None:
+        """Let go of what a checkpoint with so many parts of an upload makes needless, once it is kept."""
 
     def relieve(self) -> None:
         """Make room before more is written, where that is needed; raises `OutputError`."""

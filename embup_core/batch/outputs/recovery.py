@@ -80,10 +80,13 @@ def remove_part_files(
     JobConflictError
         A live run holds them.
     """
-    with OutputFiles.open(spec, open_folder) as files, ExitStack() as each:
-        for entry in list(_owns_parts(files, checkpoint)):
-            each.callback(PartFile.remove_leftover, entry, patience_s=patience_s)  # all, also when one raises
-        each.callback(files.abandon, checkpoint)
+    with OutputFiles.open(spec, open_folder) as files:
+        with ExitStack() as each:
+            for entry in list(_owns_parts(files, checkpoint)):
+                each.callback(
+                    PartFile.remove_leftover, entry, patience_s=patience_s
+                )  # all, also when one raises
+        files.abandon(checkpoint)  # not where a live run holds them: the upload is its own
 
 
 def _owns_parts(files: OutputFiles, checkpoint: Checkpoint | None) -> Iterator[FolderEntry]:

@@ -27,7 +27,9 @@ from embup_core.batch import BatchRun
 from embup_core.batch.workers.pool import PoolWorkerDiedError
 from embup_core.errors import EmbupError
 from embup_core.files.processes import end_with_parent, yield_to_others
+from embup_core.object_store import ObjectPath
 from serving.jobs.confinement import Confinement
+from serving.jobs.paths import resolve_input
 from serving.jobs.worker import protocol
 from serving.jobs.worker.process import ENDED_WITHOUT_HELPER
 from serving.realtime.threads import limit_math_threads
@@ -170,6 +172,9 @@ class Worker:
         while (command := self._commands.wait()) is not None:
             if isinstance(command, protocol.Halt):
                 continue  # it crossed the answer that made it needless
+            if isinstance(command, protocol.Kept):
+                self._note_kept(command)
+                continue
             try:
                 answer = self._carry_out(command)
             except (PoolWorkerDiedError, ServiceGoneError):
@@ -213,8 +218,11 @@ class Worker:
         confinement = Confinement(
             [Path(folder) for folder in command.reserved], command.roots, command.buckets
         )
+        spec = command.request.spec()
+        if isinstance(spec.input_path, ObjectPath):  # not opened through a folder that looks
+            resolve_input(str(spec.input_path), confinement)
         self._run = BatchRun(
-            command.request.spec(),
+            spec,
             self._upsampler.in_basis(command.request.basis),
             checkpoint=command.checkpoint,
             chunk_rows=command.chunk_rows,
@@ -249,13 +257,20 @@ class Worker:
         return protocol.Worked(more, checkpoint, run.take_statistics())
 
     def _halted(self) -> protocol.Halt | None:
-        """Look whether the service wants the work to stop; it sends nothing else meanwhile."""
+        """Look whether the service wants the work to stop; it sends nothing else meanwhile but `Kept`."""
         if not self._commands.look():
             return None
         command = self._commands.wait()
+        if isinstance(command, protocol.Kept):
+            self._note_kept(command)
+            return None
         if not isinstance(command, protocol.Halt):
             raise ServiceGoneError
         return command
+
+    def _note_kept(self, command: protocol.Kept) -> None:
+        if self._run is not None:
+            self._run.kept(command.uploaded_parts)
 
     def _opened(self) -> BatchRun:
         if self._run is None:

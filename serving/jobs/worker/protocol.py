@@ -1,7 +1,7 @@
 """What the service and its batch worker say to each other: JSON, one message a line, over a socket pair.
 
-The service sends one command and waits for its answer; while the worker works, it may send `Halt`. The worker
-answers each command once, `Work` with any number of `Synced` before.
+The service sends one command and waits for its answer; while the worker works, it may send `Halt` and
+`Kept`. The worker answers each other command once, `Work` with any number of `Synced` before.
 """
 
 from __future__ import annotations
@@ -72,6 +72,12 @@ class Halt(msgspec.Struct, frozen=True, tag="halt"):
     sync: bool
 
 
+class Kept(msgspec.Struct, frozen=True, tag="kept"):
+    """A checkpoint is in the database: see `BatchRun.kept`. Not answered."""
+
+    uploaded_parts: int
+
+
 class Publish(msgspec.Struct, frozen=True, tag="publish"):
     """Put the output in place. Answered by `Done`."""
 
@@ -84,7 +90,7 @@ class Abandon(msgspec.Struct, frozen=True, tag="abandon"):
     """Close and remove the part files. Answered by `Done`."""
 
 
-Command = Open | Work | Halt | Publish | Close | Abandon
+Command = Open | Work | Halt | Kept | Publish | Close | Abandon
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened"):

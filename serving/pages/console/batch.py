@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from embup_core.errors import EmbupError
+from embup_core.object_store import ObjectPath, ObjectStore
 from serving.jobs.course import CoursePoint
 from serving.jobs.model import EventKind, JobEvent, Phase
 from serving.jobs.storage.timeline import read_events
@@ -172,17 +174,27 @@ def read_bad_rows(confinement: Confinement, path: Path) -> tuple[BadRowLine, ...
     The file lies where users write, so that anything may be there by now.
     """
     try:
+        if isinstance(path, ObjectPath) and path.suffix != ".part":
+            confinement.buckets.locate(str(path))
+            store = ObjectStore(str(path.parent), quick=True)
+            stored = store.find(path.name)
+            if stored is None:
+                return ()
+            return _bad_rows(store.read_range(stored, 0, min(REPORT_BYTES, stored.size_bytes)))
         with confinement.open_folder(path.parent) as folder:
             descriptor = folder.entry(path.name).open(os.O_RDONLY)
             with os.fdopen(descriptor, "rb") as file:
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
                     return ()
-                lines = file.read(REPORT_BYTES).split(b"\n")[:-1]
-    except (OSError, ValueError):
+                return _bad_rows(file.read(REPORT_BYTES))
+    except (OSError, ValueError, EmbupError):
         return ()
+
+
+def _bad_rows(content: bytes) -> tuple[BadRowLine, ...]:
     found = []
-    for line in lines[:MOST_BAD_ROWS]:
+    for line in content.split(b"\n")[:-1][:MOST_BAD_ROWS]:
         try:
             found.append(msgspec.json.decode(line, type=BadRowLine))
         except (msgspec.MsgspecError, UnicodeError):

@@ -16,16 +16,19 @@ import pytest
 
 from embup_core.batch import BatchRun, check_request, run_to_completion
 from embup_core.batch.inputs.input_file import open_input
-from embup_core.errors import EmbupError, InputFileError, OutputError
+from embup_core.errors import EmbupError, InputFileError, InvalidArgumentError, OutputError
 from embup_core.files.held_folder import RefusedPathError
 from embup_core.files.readable import close_file
 from serving.jobs import confinement
-from serving.jobs.confinement import Confinement, open_beneath
+from serving.jobs.confinement import Buckets, Confinement, open_beneath
+from serving.services import Services
+from serving.settings import ServingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tests.embup_core.batch.conftest import RandomMapUpsampler, WriteRows
+    from tests.s3 import S3Server
 
 
 def refused_call(code: int) -> Any:
@@ -332,3 +335,14 @@ def test_a_first_run_takes_nobody_s_file_for_its_leftover(
     spec.errors_part_path.write_text("precious")  # not a name of a batch that fails on its first bad row
     run_to_completion(BatchRun(spec, random_map, replace_parts=False))
     assert spec.errors_part_path.read_text() == "precious"
+
+
+def test_a_registry_in_a_bucket_is_reserved(tmp_path: Path, s3: S3Server) -> None:
+    del s3  # sets the environment
+    settings = ServingSettings(registry="s3://b/registry/", data=tmp_path, batch_prefixes=("s3://b",))
+    buckets = Buckets(settings.batch_prefixes, "", settings.reserved_addresses)
+    for address in ("s3://b/registry/CURRENT", "s3://b//registry/v1/manifest.json", "S3://b/registry"):
+        with pytest.raises((RefusedPathError, InvalidArgumentError)):
+            buckets.locate(address)
+    assert str(buckets.locate("s3://b/registry2/out.npy")) == "s3://b/registry2/out.npy"
+    assert Services(settings).confinement.buckets.reserved == ("s3://b/registry",)

@@ -11,7 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from embup_core.object_store import ObjectStore
+from embup_core.object_store import ObjectPath, ObjectStore
+from serving.jobs import checking
+from serving.jobs.confinement import Buckets, Confinement
+from serving.jobs.model import JobRequest
+from serving.pages.console.batch import read_bad_rows
 from tests.s3 import KEY_ID, SECRET
 from tests.serving.conftest import random_rows
 
@@ -154,3 +158,88 @@ def test_a_bad_row_fails_the_batch_or_is_reported(
     report = ObjectStore(bucket).read("out/o.txt.errors.jsonl", max_bytes=1000)
     assert report is not None
     assert b'"line":501' in report[0]
+    path = ObjectPath.parsed(f"{bucket}/out/o.txt.errors.jsonl")
+    confinement = Confinement([], buckets=Buckets((bucket,), ""))
+    assert [one.line for one in read_bad_rows(confinement, path)] == [501]  # as the console does
+
+
+def test_a_batch_waits_for_a_store_that_does_not_answer(
+    service: Service, bucket: str, tmp_path: Path, s3: S3Server, upsampler: Upsampler
+) -> None:
+    source = put_rows(bucket, "in.txt", tmp_path, 6000)
+    upsampler.upsample_file(source, tmp_path / "out.txt")
+    job = service.submit(f"{bucket}/in/in.txt", f"{bucket}/out/o.txt")
+    wait_for_upload(service, s3, bucket)
+    with s3.failing("unavailable"):
+        service.until(
+            lambda: "does not answer" in (text := service.log.read_text()) or "not available" in text
+        )
+        assert service.status(job)["phase"] in {"RUNNING", "FINALIZING"}
+    done = service.final(job)
+    assert (done["phase"], done["num_records_processed"]) == ("COMPLETED", 6000), done
+    found = ObjectStore(bucket).read("out/o.txt", max_bytes=1 << 30)
+    assert found is not None
+    assert found[0] == (tmp_path / "out.txt").read_bytes()
+    assert uploads(s3, bucket) == 0
+
+
+@pytest.mark.slow
+def test_a_batch_published_during_an_outage_is_complete(
+    service: Service, bucket: str, tmp_path: Path, s3: S3Server
+) -> None:
+    put_rows(bucket, "in.txt", tmp_path, 3000)
+    job = service.submit(f"{bucket}/in/in.txt", f"{bucket}/out/o.txt")
+    wait_for_upload(service, s3, bucket)
+    with s3.failing("lost answer", method="POST"):
+        service.until(lambda: ObjectStore(bucket).find("out/o.txt"))
+    with s3.failing("unavailable"):
+        service.until(lambda: "retrying" in service.log.read_text())
+    assert service.final(job)["phase"] == "COMPLETED"
+
+
+def test_the_look_apart_bears_many_cores_and_gets_no_needless_credentials(
+    bucket: str, tmp_path: Path, upsampler: Upsampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_rows(bucket, "in.parquet", tmp_path, 100)
+    monkeypatch.setenv("TOKIO_WORKER_THREADS", "64")  # as on a machine of 64 cores
+    monkeypatch.setattr(checking, "INHERITED", (*checking.INHERITED, "TOKIO_WORKER_THREADS"))
+    confinement = Confinement([], buckets=Buckets((bucket,), str(tmp_path / "uploads")))
+    request = JobRequest(f"{bucket}/in/in.parquet", f"{bucket}/out/out.npy")
+    assert checking.check_job(request, upsampler, confinement) > 0
+    assert not list((tmp_path / "uploads").iterdir())  # a look makes no folder for an output
+    monkeypatch.setenv("https_proxy", "http://localhost:9")
+    for objects in (True, False):
+        given = checking._environment(objects=objects)
+        assert ("AWS_SECRET_ACCESS_KEY" in given, "https_proxy" in given) == (objects, objects)
+
+
+def test_a_batch_that_goes_on_keeps_to_the_prefixes(
+    service: Service, bucket: str, tmp_path: Path, s3: S3Server
+) -> None:
+    put_rows(bucket, "in.txt", tmp_path, 6000)
+    job = service.submit(f"{bucket}/in/in.txt", f"{bucket}/out/o.txt")
+    wait_for_upload(service, s3, bucket)
+    service.restart_with(batch_prefixes=f"{bucket}/out")
+    done = service.final(job)
+    assert (done["phase"], done["error"]["code"]) == ("FAILED", "input_unusable"), done
+    assert uploads(s3, bucket) == 0
+
+
+@pytest.mark.slow
+def test_an_upload_that_an_outage_leaves_is_aborted_later(
+    service: Service, bucket: str, tmp_path: Path, s3: S3Server
+) -> None:
+    put_rows(bucket, "in.txt", tmp_path, 12_000)
+    job = service.submit(f"{bucket}/in/in.txt", f"{bucket}/out/o.txt")
+    wait_for_upload(service, s3, bucket)
+    with s3.failing("unavailable"):
+        service.http.post(f"/v1/batches/{job}/cancel")
+        assert service.final(job)["phase"] == "CANCELLED"
+        service.until(lambda: "stays behind" in service.log.read_text())
+    put_rows(bucket, "few.txt", tmp_path, 10)
+    assert (
+        service.final(service.submit(f"{bucket}/in/few.txt", f"{bucket}/out/few.txt"))["phase"] == "COMPLETED"
+    )
+    assert uploads(s3, bucket) == 0
+    service.restart_with()
+    service.until(lambda: not list((service.data / "uploads").iterdir()))
