@@ -43,7 +43,7 @@ def forked(work: Callable[[str], T], names: Sequence[str], *, workers: int) -> G
         workers, multiprocessing.get_context("fork"), initializer=_begin, initargs=(os.getpid(),)
     )
     try:
-        for future in as_completed([executor.submit(work, name) for name in names]):
+        for future in as_completed([executor.submit(_call, work, name) for name in names]):
             yield future.result()
     except BrokenProcessPool as error:
         raise JobError(
@@ -59,5 +59,16 @@ def forked(work: Callable[[str], T], names: Sequence[str], *, workers: int) -> G
 def _begin(parent: int) -> None:
     """An interrupt is the parent's matter."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _leave)
     end_with_parent(parent)
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit
+
+
+def _call(work: Callable[[str], T], name: str) -> T:
+    try:
+        return work(name)
+    except SystemExit:  # its temporary files are removed; the pool would give it the next name
+        os._exit(1)
