@@ -79,7 +79,7 @@ def upsample_and_lose_a_node(source: Path, target: Path, registry: Path, parts: 
     ended = threading.Event()
 
     def lose() -> None:
-        finished = target / "_run/finished"
+        finished = target / "_embup/finished"
         while not ended.wait(0.02):
             if finished.is_dir() and len(list(finished.iterdir())) >= parts // 3:
                 cluster.remove_node(nodes[-1], allow_graceful=False)

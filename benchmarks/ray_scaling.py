@@ -102,7 +102,8 @@ def measured(workers: int, parts: int, part_s: float, folder: Path) -> Outcome:
         np.save(source / f"part-{number:06}.npy", np.zeros(1, np.float32))
     came, goes = open_place(str(source)), open_place(str(target))
     plan = Plan(
-        input=came.name, parts=find_parts(list(came.stamps()), came.name), output_format="npy",
+        run_id="benchmark", embup_version="", input=came.name,
+        parts=find_parts(list(came.stamps()), came.name), output_format="npy",
         model_version="none", content_hash="", basis="decoded", basis_id=None, output_dims=1,
         on_bad_row="fail", max_bad_rows=None,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import typer
 from embup.cli import options
 from embup.cli.output import file_size, print_fields, print_json, progress
 from embup.cli.upsample_parts import upsample_parts
-from embup_core.errors import InvalidArgumentError
+from embup_core.errors import InputError, InvalidArgumentError
 
 
 def upsample(
@@ -72,7 +72,7 @@ def upsample(
     os.environ.update(ONE_MATH_THREAD)  # before the libraries are loaded, which start their threads at once
     from embup_core.artifacts.remote import open_registry
     from embup_core.batch.parts.place import is_folder
-    from embup_core.object_store import batch_path
+    from embup_core.object_store import batch_path, is_address
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and leaves no part
     if is_folder(source):
@@ -98,17 +98,22 @@ def upsample(
             remedy="Give a folder of files, or an address that ends with a slash; or leave --engine out.",
         )
     upsampler = open_registry(registry).load(version)
-    with progress("upsampling") as bar:
-        done = upsampler.upsample_file(
-            source,
-            target,
-            on_bad_row=on_bad_row,
-            max_bad_rows=max_bad_rows,
-            overwrite=overwrite,
-            basis=basis,
-            processes=workers or 1 + spare_cores(),
-            progress=bar,
-        )
+    try:
+        with progress("upsampling") as bar:
+            done = upsampler.upsample_file(
+                source,
+                target,
+                on_bad_row=on_bad_row,
+                max_bad_rows=max_bad_rows,
+                overwrite=overwrite,
+                basis=basis,
+                processes=workers or 1 + spare_cores(),
+                progress=bar,
+            )
+    except InputError as error:
+        if is_address(source) and "." not in source.rpartition("/")[2]:
+            error.remedy += f" If {source} is a folder, add a slash: {source}/."
+        raise
     for notice in done.notices:
         typer.echo(f"note: {notice}", err=True)
     summary = {

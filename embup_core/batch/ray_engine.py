@@ -9,6 +9,7 @@ move blocks of rows, and here only names of parts travel.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LOG: Final = logging.getLogger(__name__)
+
 TRIES: Final = 10
 """How often a call is tried that dies with its process or machine; an error that it raises ends the run."""
 _OBJECT_STORE_BYTES: Final = (
@@ -32,11 +35,16 @@ _QUEUED_PER_CORE: Final = 2  # so that no core waits for the driver, and a clust
 
 _LOOK_EVERY_S: Final = 1.0
 _ANSWER_S: Final = 10.0
+_NOTICE_S: Final = 30.0
+_NO_CORE: Final = (
+    f"note: after {_NOTICE_S:.0f} s no part is finished, and no core of the Ray cluster is free; "
+    "`ray status` says what takes them."
+)
 
 
 @contextmanager
 def cluster(address: str | None, cores: int | None = None) -> Iterator[None]:
-    """Connect to a cluster, or start Ray on this machine, for this block.
+    """Connect to a cluster, or start Ray on this machine, for this block; keep a connection that is there.
 
     Parameters
     ----------
@@ -55,6 +63,9 @@ def cluster(address: str | None, cores: int | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it is read on import
     with extra_required():
         import ray
+    if ray.is_initialized():  # the program's own connection
+        yield
+        return
     options: dict[str, Any] = {"address": address}
     if address is not None:
         _require_answer(address)
@@ -95,7 +106,7 @@ def spread(work: Callable[[str], T], names: Sequence[str], *, workers: int | Non
     task: Any = ray.remote(num_cpus=1, max_retries=TRIES - 1, scheduling_strategy="SPREAD")(_call)
     waiting = iter(names)
     running: dict[Any, str] = {}
-    most, looked_s = 0, -_LOOK_EVERY_S
+    most, looked_s, notice_s = 0, -_LOOK_EVERY_S, time.monotonic() + _NOTICE_S
     while True:
         if time.monotonic() - looked_s >= _LOOK_EVERY_S:
             most, looked_s = workers or _QUEUED_PER_CORE * _cores(), time.monotonic()
@@ -103,8 +114,12 @@ def spread(work: Callable[[str], T], names: Sequence[str], *, workers: int | Non
             running[task.remote(work, name)] = name
         if not running:
             return
-        ray.wait(list(running), num_returns=1)
-        ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0)
+        ready, _ = ray.wait(list(running), timeout=_LOOK_EVERY_S)
+        if ready:
+            notice_s = math.inf
+        elif time.monotonic() >= notice_s and _free_cores() < 1:
+            _LOG.warning(_NO_CORE)
+            notice_s = math.inf
         for reference in ready:
             name = running.pop(reference)
             try:
@@ -135,13 +150,21 @@ def _cores() -> int:
     return max(1, int(found.get("CPU", 1)))
 
 
+def _free_cores() -> float:
+    import ray
+
+    found: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return found.get("CPU", 0.0)
+
+
 def _call(work: Callable[[str], T], name: str) -> T:
     return work(name)
 
 
 def _failed(name: str, error: Exception) -> JobError:
     cause = getattr(error, "cause", None) or error
+    said = (str(cause).strip().splitlines() or ["without a message"])[-1]
     return JobError(
-        f"{name}: its worker failed: {type(cause).__name__}: {str(cause).strip().splitlines()[-1]}",
+        f"{name}: its worker failed: {type(cause).__name__}: {said}",
         remedy="All machines need the same version of embup, and memory for a decoder a core.",
     )

@@ -69,19 +69,7 @@ class BatchSpec:
                 " grow beside an output.",
                 remedy="Choose another output.",
             )
-        limit = self.max_bad_rows
-        if limit is None:
-            return
-        if self.on_bad_row != "nan":
-            raise InputError(
-                "max_bad_rows was given, and the first bad row fails this batch.",
-                remedy='Ask for nans in place of bad rows (on_bad_row "nan"), or leave max_bad_rows out.',
-            )
-        if not (0 <= limit < 1 or (limit >= 1 and float(limit).is_integer())):
-            raise InputError(
-                f"max_bad_rows: expected a whole number or a share between 0 and 1, found {limit}.",
-                remedy="100 allows a hundred bad rows, 0.01 one in a hundred.",
-            )
+        require_limit(self.on_bad_row, self.max_bad_rows)
 
     @property
     def part_path(self) -> Path:
@@ -105,6 +93,28 @@ class BatchSpec:
 
     def _beside(self, ending: str) -> Path:
         return self.output_path.with_name(self.output_path.name + ending)
+
+
+def require_limit(on_bad_row: BadRowPolicy, max_bad_rows: float | None) -> None:
+    """Check a limit of bad rows; see `BatchSpec`.
+
+    Raises
+    ------
+    InputError
+        It is negative, a fraction above 1, or given with "fail".
+    """
+    if max_bad_rows is None:
+        return
+    if on_bad_row != "nan":
+        raise InputError(
+            "max_bad_rows was given, and the first bad row fails this batch.",
+            remedy='Ask for nans in place of bad rows (on_bad_row "nan"), or leave max_bad_rows out.',
+        )
+    if not (0 <= max_bad_rows < 1 or (max_bad_rows >= 1 and float(max_bad_rows).is_integer())):
+        raise InputError(
+            f"max_bad_rows: expected a whole number or a share between 0 and 1, found {max_bad_rows}.",
+            remedy="100 allows a hundred bad rows, 0.01 one in a hundred.",
+        )
 
 
 def _can_be_a_path(path: Path) -> bool:

@@ -127,7 +127,10 @@ def unreadable(path: Path, offset: int, error: OSError) -> InputFileError:
 
 def no_rows(path: Path) -> InputFileError:
     """Return the error for an input without rows."""
-    return InputFileError(f"{path} is empty: it holds no row.", remedy="At least one row is expected.")
+    return InputFileError(
+        f"{path} is empty: it holds no row.",
+        remedy="At least one row is expected. Of a folder, names that begin with an underscore are left out.",
+    )
 
 
 class DescriptorFile(io.RawIOBase):

@@ -12,12 +12,12 @@ import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Literal
 
 from embup_core.artifacts.remote import open_registry
 from embup_core.batch.parts.forks import forked
-from embup_core.batch.parts.place import is_folder, open_place
+from embup_core.batch.parts.place import another_run, is_folder, open_place
 from embup_core.batch.parts.plan import (
     MANIFEST,
     Manifest,
@@ -27,9 +27,9 @@ from embup_core.batch.parts.plan import (
     find_parts,
     require_apart,
 )
-from embup_core.batch.parts.run import PartsRun, clear, earlier_plan, require_free
+from embup_core.batch.parts.run import PartsRun, clear, found_in, new_id, plan_of, require_whole
 from embup_core.batch.parts.work import PartWork, loaded
-from embup_core.batch.spec import BatchSpec
+from embup_core.batch.spec import require_limit
 from embup_core.errors import EmbupError, InvalidArgumentError, OutputError
 from embup_core.object_store.address import is_address
 
@@ -120,13 +120,14 @@ def upsample_parts(
     overwrite
         Whether to remove the result, or its beginning, of an earlier call, and start anew.
     engine
-        ``"local"``: this process, or forks of it. ``"ray"``: a cluster, or processes of this machine; needs
-        the extra `ray`.
+        ``"local"``: processes of this machine. ``"ray"``: a cluster, or processes of this machine; needs the
+        extra `ray`.
     workers
-        Parts that are decoded at a time. By default Ray has one a core, and the local engine one: more are
-        forked, so a program with threads of its own should keep to one.
+        Parts that are decoded at a time. By default Ray has one a core, and the local engine one, which is
+        this process. More are forked, so a program with threads of its own should keep to one; with an
+        object store they are started anew, and a script that calls this needs its ``__main__`` guard.
     address
-        Of a Ray cluster; None starts Ray on this machine.
+        Of a Ray cluster; None starts Ray on this machine. A program that is connected already stays so.
     progress
         Called with rows done as text, parts done, and parts in all.
 
@@ -137,7 +138,7 @@ def upsample_parts(
     OutputError
         The output holds something else, or cannot be written.
     JobConflictError
-        Another run writes to the output.
+        Another run writes to the output, or has begun there meanwhile.
     ArtifactError
         The version cannot be loaded.
     MissingExtraError
@@ -147,47 +148,50 @@ def upsample_parts(
         raise InvalidArgumentError(
             f"workers: expected 1 or more, found {workers}.", remedy="Leave it out for one a core."
         )
-    came, goes = open_place(str(source)), open_place(str(target))
+    came, goes, registry = open_place(str(source)), open_place(str(target)), _travelling(registry)
     if f"{goes.name}/".startswith(f"{came.name}/"):
         raise OutputError(
             f"{goes.name} lies in the input {came.name}.", remedy="Choose an output beside the input."
         )
     parts = find_parts(list(came.stamps()), came.name)
     require_apart(parts, output_format)
-    BatchSpec(  # refuses a limit that cannot be
-        Path(parts[0]), Path(MANIFEST), on_bad_row=on_bad_row, max_bad_rows=max_bad_rows
+    require_limit(on_bad_row, max_bad_rows)
+    earlier = found_in(goes)
+    resumed = None if earlier is None or overwrite else plan_of(earlier)
+    if version is None:
+        version = open_registry(registry).current_version() if resumed is None else resumed.model_version
+    upsampler, content_hash = loaded(registry, version)
+    upsampler.require_basis(basis)
+    plan = Plan(
+        run_id=new_id(),
+        embup_version=installed_version("embup"),
+        input=came.name,
+        parts=parts,
+        output_format=output_format,
+        model_version=version,
+        content_hash=content_hash,
+        basis=basis,
+        basis_id=upsampler.basis_id,
+        output_dims=upsampler.output_dims,
+        on_bad_row=on_bad_row,
+        max_bad_rows=max_bad_rows,
     )
-    require_free(goes)
-    with goes.held():
-        if overwrite:
-            clear(goes)
-        earlier = earlier_plan(goes)
-        if version is None:
-            version = (
-                open_registry(str(registry)).current_version()
-                if earlier is None
-                else earlier[0].model_version
-            )
-        upsampler, content_hash = loaded(str(registry), version)
-        upsampler.require_basis(basis)
-        plan = Plan(
-            input=came.name,
-            parts=parts,
-            output_format=output_format,
-            model_version=version,
-            content_hash=content_hash,
-            basis=basis,
-            basis_id=upsampler.basis_id,
-            output_dims=upsampler.output_dims,
-            on_bad_row=on_bad_row,
-            max_bad_rows=max_bad_rows,
-        )
-        run = PartsRun(plan, came, goes)
-        work = PartWork(plan, goes.name, _travelling(registry))
-        if not run.pending:
-            return PartsSummary(run.manifest or run.finish(), 0, 0, 0.0)
-        with _engine(engine, work, workers=workers, address=address) as decode:
-            return _complete(run, decode, progress)
+    if resumed is not None:
+        plan.require_same(resumed, place=goes.name, done=isinstance(earlier, Manifest))
+    if isinstance(earlier, Manifest) and not overwrite:
+        require_whole(earlier, came, goes)
+        return PartsSummary(earlier, 0, 0, 0.0)
+    # A fork cannot use the store's client, whose threads are in this process.
+    anew = any(map(is_address, (came.name, goes.name, registry)))
+    # What can be refused has been, and the workers are there, before the output is touched.
+    with _engine(engine, workers=workers, anew=anew, address=address) as decode, goes.held():
+        if found_in(goes) != earlier:
+            raise another_run(goes.name)
+        if earlier is not None and resumed is None:
+            clear(goes, plan_of(earlier))
+        run = PartsRun(plan, came, goes, resumed)
+        work = PartWork(plan, run.plan_stamp, goes.name, registry)
+        return _complete(run, partial(decode, work), progress)
 
 
 def _complete(
@@ -216,14 +220,13 @@ def _travelling(registry: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def _engine(
-    engine: Engine, work: PartWork, *, workers: int | None, address: str | None
-) -> Iterator[Callable[[Sequence[str]], Generator[Attempt | EmbupError]]]:
+    engine: Engine, *, workers: int | None, anew: bool, address: str | None
+) -> Iterator[Callable[[PartWork, Sequence[str]], Generator[Attempt | EmbupError]]]:
     """What decodes parts, started before the clock is."""
     if engine == "local":
-        stored = any(map(is_address, (work.plan.input, work.output, work.registry)))
-        yield partial(forked, work, workers=workers or 1, anew=stored)
+        yield partial(forked, workers=workers or 1, anew=anew)
         return
     from embup_core.batch.ray_engine import cluster, spread
 
     with cluster(address, workers):
-        yield partial(spread, work, workers=workers)
+        yield partial(spread, workers=workers)

@@ -50,7 +50,7 @@ def forked(
     context = multiprocessing.get_context("spawn" if anew else "fork")
     executor = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(),))
     try:
-        for future in as_completed([executor.submit(work, name) for name in names]):
+        for future in as_completed([executor.submit(_call, work, name) for name in names]):
             yield future.result()
     except BrokenProcessPool as error:
         raise JobError(
@@ -66,5 +66,16 @@ def forked(
 def _begin(parent: int) -> None:
     """An interrupt is the parent's matter."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _leave)
     end_with_parent(parent)
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit
+
+
+def _call(work: Callable[[str], T], name: str) -> T:
+    try:
+        return work(name)
+    except SystemExit:  # its temporary files are removed; the pool would give it the next name
+        os._exit(1)

@@ -10,11 +10,12 @@ import os
 import shutil
 import tempfile
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from embup_core.errors import InputFileError, JobConflictError
+from embup_core.errors import InputFileError, InvalidArgumentError, JobConflictError, ObjectChangedError
 from embup_core.files.atomic import replace_durably, sync_folder
 from embup_core.object_store.address import is_address
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
     from embup_core.object_store import StoredObject
 
-ATTEMPTS: Final = "_run/attempts"
-_LOCK: Final = "_run/lock"
+RUN: Final = "_embup"
+ATTEMPTS: Final = f"{RUN}/attempts"
+_LOCK: Final = f"{RUN}/lock"
+_READ_AT_ONCE: Final = 16
 _MOST_JSON_BYTES: Final = 1 << 30
 
 
@@ -52,6 +55,15 @@ class Place(Protocol):
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file durably and in one step."""
+
+    def exchange(self, name: str, content: bytes, *, instead_of: bytes | None) -> str:
+        """Write a small file where another content is, or none; return its stamp.
+
+        Raises
+        ------
+        JobConflictError
+            Another run has written it. A folder tells under the lock alone.
+        """
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files; those that are not there are passed over."""
@@ -98,17 +110,18 @@ class FolderPlace:
     def stamps(self) -> dict[str, str]:
         """Names and stamps of what lies directly below; see `Place`."""
         try:
-            with os.scandir(self._folder) as entries:
-                found = {entry.name + "/" * entry.is_dir(): _stamp_of(entry.stat()) for entry in entries}
+            entries = os.scandir(self._folder)
         except FileNotFoundError:
             return {}
+        with entries:
+            found = {entry.name + "/" * entry.is_dir(): self.stamp(entry.name) or "" for entry in entries}
         return dict(sorted(found.items()))
 
     def stamp(self, name: str) -> str | None:
         """The stamp of one file."""
         try:
             return _stamp_of((self._folder / name).stat())
-        except FileNotFoundError:
+        except FileNotFoundError:  # also of a link that leads nowhere
             return None
 
     def read(self, name: str) -> bytes | None:
@@ -128,6 +141,13 @@ class FolderPlace:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_durably(path, content)
+
+    def exchange(self, name: str, content: bytes, *, instead_of: bytes | None) -> str:
+        """Write a small file where another content is; see `Place`."""
+        if self.read(name) != instead_of:
+            raise another_run(self.name)
+        self.write(name, content)
+        return self.stamp(name) or ""
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files."""
@@ -175,10 +195,11 @@ class FolderPlace:
         with path.open("wb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise JobConflictError(
-                    f"{self.name}: another run writes there.", remedy="Wait until it has ended."
-                ) from None
+                mine = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except (BlockingIOError, FileNotFoundError):
+                mine = False
+            if not mine:  # held, or removed by the run that held it
+                raise another_run(self.name)
             yield
 
 
@@ -206,7 +227,8 @@ class StorePlace:
         found: dict[str, str] = {}
         for one in self._store.objects():
             head, slash, _ = one.key.partition("/")
-            found[head + slash] = "" if slash else _stamp_of_object(one)
+            if one.key:  # consoles make an empty object for the folder itself
+                found[head + slash] = "" if slash else _stamp_of_object(one)
         return found
 
     def stamp(self, name: str) -> str | None:
@@ -221,12 +243,29 @@ class StorePlace:
 
     def read_all(self, folder: str) -> list[bytes]:
         """The contents of all small objects in a folder below."""
-        contents = [self.read(one.key) for one in self._store.objects(f"{folder}/")]
+        keys = [one.key for one in self._store.objects(f"{folder}/")]
+        with ThreadPoolExecutor(_READ_AT_ONCE) as threads:
+            contents = list(threads.map(self.read, keys))
         return [content for content in contents if content is not None]
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small object."""
         self._store.write(name, content)
+
+    def exchange(self, name: str, content: bytes, *, instead_of: bytes | None) -> str:
+        """Write a small object where another content is; see `Place`."""
+        from embup_core.object_store import NEW
+
+        found = self._store.read(name, max_bytes=_MOST_JSON_BYTES)
+        if (None if found is None else found[0]) != instead_of:
+            raise another_run(self.name)
+        try:
+            stored = self._store.write(name, content, only=NEW if found is None else found[1])
+        except ObjectChangedError:
+            if self.read(name) != content:  # else an answer was lost, and the write tried again
+                raise another_run(self.name) from None
+            return self.stamp(name) or ""
+        return _stamp_of_object(stored)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove objects."""
@@ -273,16 +312,29 @@ def open_place(text: str) -> Place:
     Raises
     ------
     InvalidArgumentError
-        The address is malformed.
+        The address is malformed, or the path that of a file.
     MissingExtraError
         It is an address, and the extra `s3` is not installed.
     """
-    return StorePlace(text) if is_address(text) else FolderPlace(Path(text).resolve())
+    if is_address(text):
+        return StorePlace(text)
+    path = Path(text).resolve()
+    if path.exists() and not path.is_dir():
+        raise InvalidArgumentError(f"{path}: expected a folder, found a file.", remedy="Name a folder.")
+    return FolderPlace(path)
 
 
 def is_folder(text: str) -> bool:
     """Whether a path or an address names a folder of parts: a folder that exists, an address with a slash."""
     return text.endswith("/") if is_address(text) else Path(text).is_dir()
+
+
+def another_run(place: str) -> JobConflictError:
+    """The error of a run that finds another one in its output."""
+    return JobConflictError(
+        f"{place}: another run writes there, or has begun there since.",
+        remedy="Wait until it has ended, then run it again.",
+    )
 
 
 def _stamp_of(status: os.stat_result) -> str:

@@ -21,7 +21,6 @@ T = TypeVar("T")
 OutputFormat = Literal["parquet", "npy", "txt"]
 
 MANIFEST: Final = "_MANIFEST.json"
-MANIFEST_FORMAT: Final = 1
 _NAMED_AT_MOST: Final = 3
 _ENDINGS: Final = tuple(ending for one in FORMATS for ending in one.endings if ending)
 
@@ -31,6 +30,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    run_id
+        The call that writes: where workers and driver find another one, they stop.
+    embup_version
+        Of the package: another one may give other bytes.
     input
         Folder or prefix of the parts.
     parts
@@ -47,6 +50,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         As for `BatchSpec`; a limit is that of each part.
     """
 
+    run_id: str
+    embup_version: str
     input: str
     parts: tuple[str, ...]
     output_format: OutputFormat
@@ -72,7 +77,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             It does not; with what differs.
         """
         mine, theirs = msgspec.to_builtins(self), msgspec.to_builtins(earlier)
-        differing = [name for name in mine if mine[name] != theirs[name]]
+        ignored = {"run_id", "embup_version"} if done else {"run_id"}
+        differing = [name for name in mine if mine[name] != theirs[name] and name not in ignored]
         if not differing:
             return
         name = differing[0]
@@ -128,7 +134,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         Records, in the order of rows.
     """
 
-    format: int = MANIFEST_FORMAT
+    format: Literal[1] = 1
     plan: Plan
     rows: int
     failed_rows: int
@@ -181,7 +187,12 @@ def find_parts(names: Sequence[str], place: str) -> tuple[str, ...]:
         There is none, or something that is none.
     """
     seen = [name for name in names if not name.startswith((".", "_"))]
-    strange = [name for name in seen if not is_part(name)]
+    unreadable = [ascii(name) for name in seen if name != name.encode(errors="replace").decode()]
+    if unreadable:
+        raise InputFileError(
+            f"{place}: expected names in UTF-8, found {some(unreadable)}.", remedy="Rename it."
+        )
+    strange = [name for name in seen if not _is_part(name)]
     if strange:
         raise InputFileError(
             f"{place}: expected parts alone ({', '.join(_ENDINGS)}), found {some(strange)}.",
@@ -192,7 +203,7 @@ def find_parts(names: Sequence[str], place: str) -> tuple[str, ...]:
     return tuple(sorted(seen))
 
 
-def is_part(name: str) -> bool:
+def _is_part(name: str) -> bool:
     """Whether the batch engine knows the name's ending."""
     return _without_compression(name).lower().endswith(_ENDINGS)
 

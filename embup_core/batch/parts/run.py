@@ -3,17 +3,18 @@
 <output>/part-0001.parquet …   one output a part
          _errors/…             reports on refused rows
          _MANIFEST.json        last: before, nothing there counts
-         _run/                 plan, records of finished parts, attempts; removed after the manifest
+         _embup/               plan, records of finished parts, attempts; removed after the manifest
 """
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from embup_core.batch.parts.place import ATTEMPTS
+from embup_core.batch.parts.place import ATTEMPTS, RUN, another_run
 from embup_core.batch.parts.plan import (
     MANIFEST,
     Manifest,
@@ -27,106 +28,122 @@ from embup_core.batch.parts.work import ERRORS, PLAN
 from embup_core.errors import InputFileError, OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from embup_core.batch.parts.place import Place
     from embup_core.batch.parts.work import Attempt
 
-RUN: Final = "_run"
 _RECORDS: Final = f"{RUN}/finished"
 
 
-def earlier_plan(output: Place) -> tuple[Plan, bool] | None:
-    """The plan of what an output holds, and whether that is whole; None where there is none."""
-    content = output.read(MANIFEST)
-    if content is not None:
-        return from_json(content, Manifest, f"{output.name}/{MANIFEST}").plan, True
-    content = output.read(PLAN)
-    return None if content is None else (from_json(content, Plan, f"{output.name}/{PLAN}"), False)
-
-
-def clear(output: Place) -> None:
-    """Remove what an earlier run left, the manifest first, and nothing else.
-
-    Raises
-    ------
-    OutputError
-        A manifest or plan there is not embup's.
-    """
-    earlier = earlier_plan(output)
-    if earlier is None:
-        return
-    output.remove([MANIFEST])
-    output.remove(earlier[0].outputs.values())
-    output.remove([PLAN])
-    for folder in (ERRORS, _RECORDS, ATTEMPTS):  # and not the lock, which the caller holds
-        output.remove_folder(folder)
-
-
-def require_free(output: Place) -> None:
-    """Check that an output is that of a run, or empty.
+def found_in(output: Place) -> Manifest | Plan | None:
+    """What an output holds: a whole result, the beginning of one, or nothing.
 
     Raises
     ------
     OutputError
         It holds files of others.
     """
-    if earlier_plan(output) is not None:
-        return
-    found = [name for name in output.stamps() if not name.startswith(".") and name != f"{RUN}/"]
-    if found:
+    content = output.read(MANIFEST)
+    if content is not None:
+        return from_json(content, Manifest, f"{output.name}/{MANIFEST}")
+    content = output.read(PLAN)
+    if content is not None:
+        return from_json(content, Plan, f"{output.name}/{PLAN}")
+    others = [name for name in output.stamps() if not name.startswith(".") and name != f"{RUN}/"]
+    if others:
         raise OutputError(
-            f"{output.name}: expected an empty folder, found {some(found)}.", remedy="Choose another output."
+            f"{output.name}: expected an empty folder, found {some(others)}.", remedy="Choose another output."
         )
+    return None
+
+
+def plan_of(found: Manifest | Plan) -> Plan:
+    """The plan of what an output holds."""
+    return found.plan if isinstance(found, Manifest) else found
+
+
+def clear(output: Place, earlier: Plan) -> None:
+    """Remove what an earlier run left, and nothing else; the manifest first, and its plan last.
+
+    Cut off, it leaves what a later call resumes or clears.
+    """
+    # Under another id, so that workers of a run that still lives find that it is over.
+    output.write(PLAN, to_json(msgspec.structs.replace(earlier, run_id=new_id())))
+    output.remove([MANIFEST])
+    output.remove(earlier.outputs.values())
+    for folder in (ERRORS, _RECORDS, ATTEMPTS):  # and not the lock, which the caller holds
+        output.remove_folder(folder)
+    output.remove([PLAN])
+
+
+def new_id() -> str:
+    """The id of a run."""
+    return uuid.uuid4().hex
+
+
+def require_unchanged(records: Iterable[PartRecord], source: Place, output: Place, *, remedy: str) -> None:
+    """Check that parts and outputs are what they were.
+
+    Raises
+    ------
+    InputFileError, OutputError
+        They have changed, or are gone.
+    """
+    inputs, outputs, records = source.stamps(), output.stamps(), list(records)
+    changed = [one.part for one in records if inputs.get(one.part) != one.input_stamp]
+    if changed:
+        raise InputFileError(f"{source.name}: {some(changed)} changed since it was decoded.", remedy=remedy)
+    changed = [one.output for one in records if outputs.get(one.output) != one.output_stamp]
+    if changed:
+        raise OutputError(f"{output.name}: {some(changed)} changed since it was written.", remedy=remedy)
+
+
+def require_whole(manifest: Manifest, source: Place, output: Place) -> None:
+    """Check that a result is still that of its input; raises as `require_unchanged`."""
+    require_unchanged(
+        manifest.parts, source, output, remedy="Choose another output, or start anew with --overwrite."
+    )
+    if f"{RUN}/" in output.stamps():  # the run was cut off after the manifest
+        with output.held():
+            output.remove_folder(RUN)
 
 
 class PartsRun:
-    """A run that was started or resumed.
+    """A run that this call starts or resumes, and that is its own until another call does so.
 
     Parameters
     ----------
     plan
         What to do.
     source, output
-        The places.
+        The places; the output is held.
+    earlier
+        The plan that the output holds, of the same request; None where it is empty.
 
     Attributes
     ----------
-    manifest
-        Of a run that is whole; None before.
     records
         Of the finished parts, by their names.
+    plan_stamp
+        That of the plan which this call has written; another one means another run.
 
     Raises
     ------
-    OutputError
-        The output holds the result of another request.
-    InputFileError
-        The output is whole, and parts of the input have changed since.
+    JobConflictError
+        The output holds another plan, or there is one by now.
     """
 
-    def __init__(self, plan: Plan, source: Place, output: Place) -> None:
+    def __init__(self, plan: Plan, source: Place, output: Place, earlier: Plan | None = None) -> None:
         self._plan = plan
         self._source = source
         self._output = output
-        self.manifest: Manifest | None = None
         self.records: dict[str, PartRecord] = {}
-        earlier = earlier_plan(output)
-        if earlier is None:
-            output.write(PLAN, to_json(plan))
-            return
-        plan.require_same(earlier[0], place=output.name, done=earlier[1])
-        if earlier[1]:
-            self._take_manifest()
-        else:
+        before = None if earlier is None else to_json(earlier)
+        self.plan_stamp = output.exchange(PLAN, to_json(plan), instead_of=before)
+        if earlier is not None:
+            output.remove_folder(ATTEMPTS)  # of workers that nobody waits for
             self._take_records()
-
-    def _take_manifest(self) -> None:
-        content = self._output.read(MANIFEST)
-        assert content is not None  # noqa: S101 - it was just read
-        manifest = from_json(content, Manifest, f"{self._output.name}/{MANIFEST}")
-        self.records = {one.part: one for one in manifest.parts}
-        self._require_unchanged()
-        self.manifest = manifest
-        self._output.remove_folder(RUN)  # where the run was cut off after its last step
 
     def _take_records(self) -> None:
         inputs, outputs = self._source.stamps(), self._output.stamps()
@@ -145,9 +162,12 @@ class PartsRun:
 
         Raises
         ------
+        JobConflictError
+            Another run has begun there.
         ObjectStoreError, OSError
             The place fails.
         """
+        self._require_alone()
         record = attempt.record
         stamps = {
             name: self._output.accept(handed_over, name) for name, handed_over in attempt.handed_over.items()
@@ -166,33 +186,24 @@ class PartsRun:
         ------
         InputFileError, OutputError
             Parts, or outputs, have changed meanwhile; a second call decodes these anew.
+        JobConflictError
+            Another run has begun there.
         """
         if self.pending:
             raise RuntimeError(f"finish() with {len(self.pending)} parts to do")
-        self._require_unchanged()
+        require_unchanged(
+            self.records.values(),
+            self._source,
+            self._output,
+            remedy="Run it again: what has changed is decoded anew.",
+        )
         now = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = Manifest.of(self._plan, self.records, now)
+        self._require_alone()
         self._output.write(MANIFEST, to_json(manifest))
         self._output.remove_folder(RUN)
-        self.manifest = manifest
         return manifest
 
-    def _require_unchanged(self) -> None:
-        inputs, outputs = self._source.stamps(), self._output.stamps()
-        records = [self.records[part] for part in self._plan.parts]
-        redone = [one.part for one in records if inputs.get(one.part) != one.input_stamp]
-        if redone:
-            raise InputFileError(
-                f"{self._source.name}: {some(redone)} changed since it was decoded.", remedy=self._remedy
-            )
-        redone = [one.output for one in records if outputs.get(one.output) != one.output_stamp]
-        if redone:
-            raise OutputError(
-                f"{self._output.name}: {some(redone)} changed since it was written.", remedy=self._remedy
-            )
-
-    @property
-    def _remedy(self) -> str:
-        if self._output.read(MANIFEST) is None:
-            return "Run it again: what has changed is decoded anew."
-        return "Choose another output, or start anew with --overwrite."
+    def _require_alone(self) -> None:
+        if self._output.stamp(PLAN) != self.plan_stamp:
+            raise another_run(self._output.name)

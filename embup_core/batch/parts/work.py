@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from embup_core.batch.parts.place import open_place
+from embup_core.batch.parts.place import RUN, another_run, open_place
 from embup_core.batch.parts.plan import PartRecord, Plan, output_name
 from embup_core.errors import EmbupError, InputFileError, InvalidArtifactError, OutputError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from embup_core.batch.parts.place import Place
     from embup_core.upsampler import Upsampler
 
-PLAN: Final = "_run/plan.json"
+PLAN: Final = f"{RUN}/plan.json"
 ERRORS: Final = "_errors"
 
 
@@ -53,6 +53,8 @@ class PartWork:
     ----------
     plan
         The run's; its names of parts stay behind.
+    plan_stamp
+        Of the plan's file; where it is another one by now, another run has begun.
     output
         Folder or prefix of the outputs.
     registry
@@ -60,6 +62,7 @@ class PartWork:
     """
 
     plan: Plan
+    plan_stamp: str
     output: str
     registry: str
 
@@ -75,11 +78,7 @@ class PartWork:
 
     def _decode(self, part: str) -> Attempt:
         plan, output = self.plan, open_place(self.output)
-        if output.stamp(PLAN) is None:
-            raise OutputError(
-                f"{output.name}: expected the plan that the driver wrote there, found nothing.",
-                remedy="All machines must see the folder under the same path (NFS), or use an object store.",
-            )
+        self._require_plan(output)
         source = open_place(plan.input)
         stamp = source.stamp(part)
         if stamp is None:
@@ -91,13 +90,17 @@ class PartWork:
         _require_content(plan, content_hash, self.registry)
         name = output_name(part, plan.output_format)
         with source.local_copy(part) as path, output.attempt() as folder:
-            done = upsampler.upsample_file(
-                path,
-                folder / name,
-                on_bad_row=plan.on_bad_row,
-                max_bad_rows=plan.max_bad_rows,
-                basis=plan.basis,
-            )
+            try:
+                done = upsampler.upsample_file(
+                    path,
+                    folder / name,
+                    on_bad_row=plan.on_bad_row,
+                    max_bad_rows=plan.max_bad_rows,
+                    basis=plan.basis,
+                )
+            except EmbupError as error:  # of a copy, whose name says nothing to a user
+                error.message = error.message.replace(str(path), f"{source.name}/{part}")
+                raise
             if source.stamp(part) != stamp:
                 raise InputFileError(
                     f"{source.name}/{part} changed while it was read.", remedy="Start again."
@@ -111,7 +114,18 @@ class PartWork:
                 sha256=_sha256(done.output),
                 input_stamp=stamp,
             )
+            self._require_plan(output)  # another run may have begun meanwhile
             return Attempt(record, _hand_over(output, folder, name), done.notices)
+
+    def _require_plan(self, output: Place) -> None:
+        stamp = output.stamp(PLAN)
+        if stamp is None:
+            raise OutputError(
+                f"{output.name}: expected the plan that the driver wrote there, found nothing.",
+                remedy="All machines must see the folder under the same path (NFS), or use an object store.",
+            )
+        if stamp != self.plan_stamp:
+            raise another_run(output.name)
 
 
 def _hand_over(output: Place, folder: Path, name: str) -> dict[str, str]:

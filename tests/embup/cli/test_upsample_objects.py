@@ -122,6 +122,16 @@ def test_the_object_has_the_bytes_of_a_local_run(
     bucket.require_nothing_left()
 
 
+@pytest.mark.parametrize("target", ["out/", "out"])
+def test_an_address_that_may_lack_its_slash_is_named(
+    bucket: Bucket, write_input: Callable[..., Path], target: str
+) -> None:
+    bucket.store.upload(write_input("in.npy", 3), "in/part.npy")
+    address = f"{bucket.address}/in"
+    assert f"add a slash: {address}/" in bucket.run(address, f"{bucket.address}/{target}", code=2)
+    bucket.run(f"{address}/", f"{bucket.address}/{target}")
+
+
 def test_one_end_may_be_a_file(
     bucket: Bucket, write_input: Callable[..., Path], upsampler: Upsampler, tmp_path: Path
 ) -> None:

@@ -78,7 +78,7 @@ def test_this_machine_decodes_a_folder_and_resumes_after_an_interrupt(
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         deadline_s = time.monotonic() + 60
-        while not (target / "_run/finished/part-4.npy.json").exists() and time.monotonic() < deadline_s:
+        while not (target / "_embup/finished/part-4.npy.json").exists() and time.monotonic() < deadline_s:
             time.sleep(0.01)
         child.terminate()
         _, errors = child.communicate(timeout=30)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PROGRAM = """
-import os, signal, sys, time
+import os, signal, sys, tempfile, time
 from embup_core.batch.parts.forks import forked
 from embup_core.errors import JobError
 
 def work(name):
     if name == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60 if name == "long" else 0.1)
+    with tempfile.TemporaryDirectory():
+        time.sleep(60 if name == "long" else 0.1)
     return name, os.getpid()
 
 names = sys.argv[2:]
@@ -36,12 +42,15 @@ else:
         ("1 a b c", "a b c True"),
         ("2 a b c", "a b c False"),
         ("2 a killed b c", "JobError"),
-        ("2 long a b", "a b False"),
+        ("2 long a b long long", "a b False"),
     ],
 )
-def test_results_come_from_processes_that_end_with_the_call(arguments: str, printed: str) -> None:
+def test_results_come_from_processes_that_end_with_the_call(
+    arguments: str, printed: str, tmp_path: Path
+) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments.split()],
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True, text=True, timeout=30, check=False, env=os.environ | {"TMPDIR": str(tmp_path)},
     )  # fmt: skip
     assert (ran.stdout.strip(), ran.stderr) == (printed, "")
+    assert not list(tmp_path.iterdir())

@@ -28,76 +28,13 @@ from embup_core.errors import (
     JobConflictError,
     OutputError,
 )
+from tests.embup_core.batch.parts.conftest import ROWS, killed, rows_of, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
     from embup_core.upsampler import Upsampler
     from tests.s3 import S3Server
-
-ROWS = {"a.npy": 130, "b.txt": 3, "c.npy": 257}
-
-
-class KilledError(BaseException):
-    """The driver's end."""
-
-
-def rows_of(name: str) -> NDArray[np.float32]:
-    rng = np.random.default_rng(sum(name.encode()))
-    return rng.standard_normal((ROWS[name], 32)).astype(np.float32)
-
-
-def write(folder: Path, name: str) -> None:
-    if name.endswith(".npy"):
-        np.save(folder / name, rows_of(name))
-    else:
-        np.savetxt(folder / name, rows_of(name), fmt="%.9g", delimiter=",")
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name in ROWS:
-        write(folder, name)
-    return folder
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def run(source: Path, target: Path, registry: Registry) -> Callable[..., PartsSummary]:
-    def call(**options: Any) -> PartsSummary:
-        return upsample_parts(source, target, registry=registry.root, **options)
-
-    return call
-
-
-@pytest.fixture
-def dies_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """End the driver, as a kill would, when a part's turn has come."""
-
-    real = PartWork.__call__
-
-    def arrange(name: str) -> None:
-        def call(work: PartWork, part: str) -> Any:
-            if part == name:
-                raise KilledError
-            return real(work, part)
-
-        monkeypatch.setattr(PartWork, "__call__", call)
-
-    return arrange
-
-
-def killed(call: Callable[[], object]) -> None:
-    with pytest.raises(KilledError):
-        call()
 
 
 def manifest_of(target: Path) -> dict[str, Any]:
@@ -191,7 +128,7 @@ def test_a_kill_between_an_output_and_its_record_costs_that_part(
     dies_at("c.npy")
     killed(run)
     monkeypatch.undo()
-    (target / "_run/finished/b.parquet.json").unlink()
+    (target / "_embup/finished/b.parquet.json").unlink()
     assert run().decoded_parts == 2
 
 
@@ -208,7 +145,7 @@ def test_a_kill_after_the_manifest_leaves_a_whole_result(
         run()
     monkeypatch.undo()
     assert run().decoded_parts == 0
-    assert "_run" not in visible(target)
+    assert "_embup" not in visible(target)
 
 
 def test_a_part_that_changed_before_the_manifest_is_decoded_anew(
@@ -332,7 +269,7 @@ def test_overwriting_begins_with_the_manifest_and_takes_the_version_in_service(
     killed(lambda: upsample_parts(source, target, registry=own.root, overwrite=True))
     monkeypatch.undo()
     assert not (target / "_MANIFEST.json").exists()
-    assert visible(target) == {"a.parquet", "_run"}  # nothing of the earlier result
+    assert visible(target) == {"a.parquet", "_embup"}  # nothing of the earlier result
     done = upsample_parts(source, target, registry=own.root)  # resumes, and need not begin again
     assert (done.decoded_parts, done.manifest.plan.model_version) == (2, second)
 
@@ -422,11 +359,12 @@ def test_a_worker_refuses_what_is_not_the_drivers(
     monkeypatch.undo()
     plan = from_json((target / PLAN).read_bytes(), Plan, "")
     other = msgspec.structs.replace(plan, content_hash="f" * 64)
-    where = str(registry.root)
-    assert isinstance(PartWork(plan, str(tmp_path / "unseen"), where)("a.npy"), OutputError)
-    assert isinstance(PartWork(plan, str(target), where)("gone.npy"), InputFileError)
-    assert isinstance(PartWork(other, str(target), where)("a.npy"), InvalidArtifactError)
-    assert isinstance(PartWork(plan, str(target), where)("a.npy"), Attempt)
+    where, stamp = str(registry.root), open_place(str(target)).stamp(PLAN) or ""
+    assert isinstance(PartWork(plan, stamp, str(tmp_path / "unseen"), where)("a.npy"), OutputError)
+    assert isinstance(PartWork(plan, stamp, str(target), where)("gone.npy"), InputFileError)
+    assert isinstance(PartWork(other, stamp, str(target), where)("a.npy"), InvalidArtifactError)
+    assert isinstance(PartWork(plan, "of another run", str(target), where)("a.npy"), JobConflictError)
+    assert isinstance(PartWork(plan, stamp, str(target), where)("a.npy"), Attempt)
 
 
 def test_an_attempt_that_lives_on_changes_no_output(

@@ -17,6 +17,8 @@ from embup_core.batch.parts.plan import (
 from embup_core.errors import InputError, InputFileError, OutputError
 
 PLAN = Plan(
+    run_id="2" * 32,
+    embup_version="1.0",
     input="/in",
     parts=("a.npy", "b.txt.gz"),
     output_format="parquet",
