@@ -244,7 +244,6 @@ class _Export:
             "id_column": request.id_column,
             "columns": list(request.columns),
             "first_id": request.first_id,
-            "on_bad_row": request.on_bad_row,
             "version": self._rows.version,
         }
         columns = {field.name: str(field.type) for field in self._schema}

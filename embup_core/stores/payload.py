@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from embup_core.batch.arrow import first_line, load_arrow
 from embup_core.batch.checkpoint import InputFingerprint
-from embup_core.batch.inputs.input_file import DescriptorFile, open_input
+from embup_core.batch.inputs.input_file import DescriptorFile, open_input, require_unchanged
 from embup_core.errors import InputFileError
 from embup_core.files.readable import close_file
 from embup_core.stores.store import OWN_COLUMNS
@@ -152,8 +152,9 @@ class PayloadColumns:
         Raises
         ------
         InputFileError
-            There are fewer rows, it cannot be read, or an id is null.
+            There are fewer rows, it changed or cannot be read, or an id is null.
         """
+        require_unchanged(self._path, self._input, self.fingerprint)
         arrow = self._arrow
         parts, there = [], 0
         try:

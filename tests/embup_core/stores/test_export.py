@@ -394,15 +394,16 @@ def test_bad_rows_stop_the_export_or_are_left_out(
     place: Place, model: Upsampler, anchored_source: AnchoredSource, tmp_path: Path
 ) -> None:
     z = anchored_source.unseen_projected[:300].copy()
-    z[[7, 200]] = np.nan
+    z[[150, 200]] = np.nan
     np.save(tmp_path / "in.npy", z)
     with pytest.raises(BadRowError) as refused:
-        model.export(tmp_path / "in.npy", place.target, to=place.kind)
-    assert refused.value.line == 8
+        model.export(tmp_path / "in.npy", place.target, to=place.kind, commit_rows=128)
+    assert refused.value.line == 151
     done = model.export(tmp_path / "in.npy", place.target, to=place.kind, on_bad_row="skip", commit_rows=128)
-    assert (done.rows, done.left_out, [number for number, _ in done.refused]) == (298, 2, [8, 201])
+    assert (done.rows, done.left_out, [number for number, _ in done.refused]) == (298, 2, [151, 201])
+    assert done.resumed_at == 128
     assert count_in(place) == 298
-    good = np.delete(np.arange(300), [7, 200])
+    good = np.delete(np.arange(300), [150, 200])
     assert ids_in(place, model.upsample(z[good])[0]) == good.tolist()
 
 
@@ -500,6 +501,18 @@ def test_requests_that_make_no_sense_are_refused(
         refused(OutputError, to="lancedb", collection=collection)
     refused(InputFileError, upsampler)  # rows of other dimensions
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_a_payload_that_changes_meanwhile_is_noticed(model: Upsampler, archive: Path, tmp_path: Path) -> None:
+    shutil.copy(archive, tmp_path / "payload.parquet")
+
+    def touch(*_: object) -> None:
+        os.utime(tmp_path / "payload.parquet", ns=(1, 1))
+
+    more: dict[str, Any] = {"payload": tmp_path / "payload.parquet", "id_column": "key", "commit_rows": 128}
+    with pytest.raises(InputFileError) as refused:
+        model.export(archive, tmp_path / "out", to="faiss", progress=touch, **more)
+    assert refused.value.code == "input_changed"
 
 
 def test_a_column_that_is_named_id_and_one_named_twice(
