@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -21,6 +20,7 @@ from embup_core.geometry.anchors import anchors_for_projection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -399,6 +399,7 @@ class Upsampler:
             Columns that are stored beside the vectors.
         payload
             Parquet file that has these columns, with a row for each row of `source`; None: `source` itself.
+            A path, or ``s3://bucket/key``.
         first_id
             Id of the first row, where ids are row numbers.
         basis
@@ -412,7 +413,7 @@ class Upsampler:
         on_bad_row
             ``"fail"`` stops at the first row that cannot be decoded, ``"skip"`` leaves it out.
         recreate
-            Whether to remove the collection first.
+            Whether to remove the collection first; only what an export made.
         commit_rows
             Rows between two commits: what a kill costs at most, and what is held in memory.
         processes, progress
@@ -429,10 +430,11 @@ class Upsampler:
         MissingExtraError
             The store's package is not installed.
         """
+        from embup_core.object_store import batch_path
         from embup_core.stores.export import ExportRequest, export
 
         request = ExportRequest(
-            Path(source).resolve(),
+            batch_path(source).resolve(),
             to,
             os.fspath(target),
             collection=collection,
@@ -440,7 +442,7 @@ class Upsampler:
             dims=dims,
             dtype=dtype,
             index=index,
-            payload=None if payload is None else Path(payload).resolve(),
+            payload=None if payload is None else batch_path(payload).resolve(),
             id_column=id_column,
             columns=tuple(columns),
             first_id=first_id,

@@ -1,7 +1,6 @@
 """`embup export`: decode a file into the store where vectors are searched."""
 
 import os
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -14,8 +13,11 @@ Store = Literal["lancedb", "qdrant", "pgvector", "milvus", "faiss", "parquet"]
 
 def export(
     input_path: Annotated[
-        Path,
-        typer.Argument(metavar="IN", help="Projected embeddings, in any format of `embup upsample`."),
+        str,
+        typer.Argument(
+            metavar="IN",
+            help="Projected embeddings, in any format of `embup upsample`: a path or s3://bucket/key.",
+        ),
     ],
     target: Annotated[
         str,
@@ -38,7 +40,7 @@ def export(
         str, typer.Option("--columns", metavar="A,B", help="Columns that are stored beside the vectors.")
     ] = "",
     payload: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--payload",
             metavar="PARQUET",
@@ -67,7 +69,7 @@ def export(
         Literal["fail", "skip"], typer.Option("--on-bad-row", help="Stop at a bad row, or leave it out.")
     ] = "fail",
     recreate: Annotated[
-        bool, typer.Option("--recreate", help="Remove the collection first, whatever it holds.")
+        bool, typer.Option("--recreate", help="Remove first what an export made there.")
     ] = False,
     commit_rows: Annotated[
         int,
@@ -120,7 +122,6 @@ def export(
         print_json(
             {
                 "store": to,
-                "target": target,
                 "collection": collection,
                 "rows": done.rows,
                 "written": done.written,

@@ -6,9 +6,11 @@ last row it does nothing.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -32,7 +34,6 @@ from embup_core.stores.vectors import StoredRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -73,7 +74,7 @@ class ExportRequest:
     on_bad_row
         "fail" at a row that cannot be decoded, or "skip" it.
     recreate
-        Whether to remove the collection first.
+        Whether to remove the collection first; only what an export made.
     commit_rows
         Rows between two commits: what a kill costs at most, and what is held in memory.
     """
@@ -199,14 +200,15 @@ class _Export:
                 self._workers = WorkerPool(
                     self._decoder, count=self._processes - 1, chunk_rows=DEFAULT_CHUNK_ROWS
                 )
-            store = open_store(
-                request.kind, request.target, collection=request.collection, index=request.index
-            )
-            try:
-                with _explained(store, self._where):
-                    return self._into(store, started_s)
-            finally:
-                store.close()
+            with _alone(request):
+                store = open_store(
+                    request.kind, request.target, collection=request.collection, index=request.index
+                )
+                try:
+                    with _explained(store, self._where):
+                        return self._into(store, started_s)
+                finally:
+                    store.close()
         finally:
             if self._workers is not None:
                 self._workers.close()
@@ -242,7 +244,6 @@ class _Export:
             "id_column": request.id_column,
             "columns": list(request.columns),
             "first_id": request.first_id,
-            "on_bad_row": request.on_bad_row,
             "version": self._rows.version,
         }
         columns = {field.name: str(field.type) for field in self._schema}
@@ -250,10 +251,11 @@ class _Export:
 
     def _into(self, store: VectorStore, started_s: float) -> ExportSummary:
         self._schema = self._make_schema()
-        if self._request.recreate:
-            store.drop()
         wanted = self._wanted()
         there = store.read_state()
+        if self._request.recreate and there is not None:
+            store.drop()
+            there = None
         state = wanted
         if there is not None:
             state = State.from_json(there, where=self._where).continued(wanted, where=self._where)
@@ -403,6 +405,35 @@ def _last_ones(ids: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.bool_]:
     last = np.zeros(len(ids), dtype=bool)
     last[places[latest]] = True
     return last
+
+
+@contextmanager
+def _alone(request: ExportRequest) -> Iterator[None]:
+    """Hold the store's folder, which two exports would spoil; the lock ends with this process."""
+    if request.kind in {"pgvector", "milvus"} or "://" in request.target:
+        yield
+        return
+    import fcntl
+
+    descriptor = None
+    try:
+        Path(request.target).mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(request.target, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if descriptor is not None:
+            os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise OutputError(
+                f"Another export writes to {request.target}.", remedy="Wait until it has ended."
+            ) from None
+        raise OutputError(
+            f"{request.target} cannot be opened: {error.strerror}.", remedy="Choose another folder."
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -249,12 +249,19 @@ class FaissIndex:
                 same = (
                     compute.is_null(column)
                     if value is None
-                    else compute.equal(column, arrow.scalar(value, column.type))
+                    else compute.equal(column, arrow.scalar(_whole(value, column.type), column.type))
                 )
-            except (arrow.ArrowException, TypeError, ValueError) as error:
+            except (arrow.ArrowException, OverflowError, TypeError, ValueError) as error:
                 raise InputError(
                     f"filter: expected a value of {column.type} for {name!r}, found {value!r}.",
                     remedy="Give a value as the column has them.",
                 ) from error
             chosen &= same.fill_null(False).to_numpy()
         return chosen
+
+
+def _whole(value: str | float | bool, kind: Any) -> str | float | bool:
+    """A value to compare with a column of a type; Arrow would cut 2002.9 to the integer 2002."""
+    if isinstance(value, float) and str(kind).startswith("int") and not value.is_integer():
+        raise ValueError("no integer")
+    return value

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from embup_core.stores.store import IndexKind, VectorStore
 
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
+_NAME: Final = re.compile(r"(?!embup_)(?!.*__embup$)[A-Za-z_][A-Za-z0-9_]{0,59}")
+"""Of a collection. Tables `embup_...` and `...__embup` are the stores' own."""
 
 StoreKind = Literal["lancedb", "qdrant", "pgvector", "milvus", "faiss", "parquet"]
 
@@ -86,7 +87,16 @@ def open_store(kind: StoreKind, target: str, *, collection: str, index: IndexKin
     """
     if not _NAME.fullmatch(collection):
         raise OutputError(
-            f"Expected a collection's name of letters, digits and _, at most 60, found {collection!r}.",
+            f"Expected a collection's name of letters, digits and _, at most 60, none that "
+            f"begins with embup_ or ends with __embup, found {collection!r}.",
             remedy="Choose another name.",
         )
-    return _OPENERS[kind](target, collection, index)
+    try:
+        return _OPENERS[kind](target, collection, index)
+    except (OSError, RuntimeError, ValueError) as error:
+        # An address is not repeated: it may hold a password.
+        where = kind if "://" in target else target
+        raise OutputError(
+            f"{where} cannot be opened: {' '.join(str(error).split())[:300]}.",
+            remedy="Check folder or address, and whether another process has it open.",
+        ) from error

@@ -7,9 +7,8 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from embup_core.errors import OutputError
 from embup_core.extras import extra_required
-from embup_core.stores.store import ID, RECREATE, VECTOR, Found
+from embup_core.stores.store import ID, VECTOR, Found, made_elsewhere
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,13 +62,13 @@ class LanceStore:
 
     def read_state(self) -> dict[str, Any] | None:
         """See `VectorStore.read_state`."""
+        if not self._exists(self._name):  # a state alone is left of a table that somebody dropped
+            return None
         if self._exists(self._name + _STATE):
             rows = self._database.open_table(self._name + _STATE).to_arrow().to_pylist()
             state: dict[str, Any] = json.loads(rows[0]["state"])
             return state
-        if self._exists(self._name):
-            raise OutputError(f"The table {self._name} was made by something else.", remedy=RECREATE)
-        return None
+        raise made_elsewhere(f"The table {self._name}")
 
     def drop(self) -> None:
         """See `VectorStore.drop`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from embup_core.errors import OutputError
 from embup_core.extras import extra_required
-from embup_core.stores.store import ID, RECREATE, VECTOR, Found
+from embup_core.stores.store import ID, VECTOR, Found, made_elsewhere
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,11 +54,8 @@ class MilvusStore:
         self._file = None if "://" in target else str(Path(target).resolve())
         try:
             self._client = MilvusClient(uri=self._file or target, token=os.environ.get(TOKEN_VARIABLE, ""))
-        except (MilvusException, OSError) as error:
-            raise OutputError(
-                f"{target} cannot be opened ({' '.join(str(error).split())[:300]}).",
-                remedy="Check the address; of a file, whether another process has it open.",
-            ) from error
+        except MilvusException as error:
+            raise ValueError(error.message.replace(target, "the address")) from None
         self._name = collection
         self._index = index
         self._half = False
@@ -69,7 +66,7 @@ class MilvusStore:
             return None
         properties = self._client.describe_collection(self._name).get("properties") or {}
         if _STATE not in properties:
-            raise OutputError(f"The collection {self._name} was made by something else.", remedy=RECREATE)
+            raise made_elsewhere(f"The collection {self._name}")
         state: dict[str, Any] = json.loads(properties[_STATE])
         return state
 

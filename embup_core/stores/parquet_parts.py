@@ -17,7 +17,7 @@ import numpy as np
 from embup_core.batch.arrow import load_arrow
 from embup_core.errors import OutputError
 from embup_core.files.atomic import replace_durably, sync_folder
-from embup_core.stores.store import ID, VECTOR, Found
+from embup_core.stores.store import ID, RECREATE, VECTOR, Found, made_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ class ParquetParts:
 
     def __init__(self, target: str, collection: str, index: IndexKind) -> None:  # noqa: ARG002
         self.arrow = load_arrow()
-        self.errors = (self.arrow.ArrowException, OSError)
+        self.errors = (self.arrow.ArrowException, OSError, RuntimeError)
         if index == "hnsw" and type(self) is ParquetParts:
             raise OutputError(
                 "Expected --index exact for Parquet, found hnsw: files have no index.", remedy="Leave it out."
@@ -59,21 +59,19 @@ class ParquetParts:
         """See `VectorStore.read_state`."""
         path = self.folder / STATE_FILE
         if path.exists():
-            kept = json.loads(path.read_bytes())
-            self._parts = list(kept["parts"])
-            state: dict[str, Any] = kept["state"]
+            try:
+                kept = json.loads(path.read_bytes())
+                self._parts = list(kept["parts"])
+                state: dict[str, Any] = kept["state"]
+            except (LookupError, TypeError, ValueError) as error:
+                raise made_elsewhere(str(path)) from error
             return state
         if self.folder.exists() and any(self.folder.iterdir()):
-            raise OutputError(
-                f"{self.folder} is not empty, and no export made what is in it.",
-                remedy="Choose another folder.",
-            )
+            raise made_elsewhere(f"Something in {self.folder}")
         return None
 
     def drop(self) -> None:
-        """See `VectorStore.drop`; a folder that no export made is left alone."""
-        if self.read_state() is None:
-            return
+        """See `VectorStore.drop`."""
         for entry in self.folder.iterdir():
             if entry.name != STATE_FILE:  # last: without it the folder is nobody's
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -90,7 +88,7 @@ class ParquetParts:
             raise OutputError(
                 f"{self.folder} holds the rows of another input or version, and files have no rows that "
                 "could be replaced by their ids.",
-                remedy="Export to another folder, or replace this one with --recreate.",
+                remedy=RECREATE,
             )
         (self.folder / _PARTS).mkdir(exist_ok=True)
         for leftover in (self.folder / _PARTS).iterdir():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from embup_core.batch.arrow import first_line, load_arrow
 from embup_core.batch.checkpoint import InputFingerprint
-from embup_core.batch.inputs.input_file import DescriptorFile, open_input
+from embup_core.batch.inputs.input_file import DescriptorFile, open_input, require_unchanged
 from embup_core.errors import InputFileError
 from embup_core.files.readable import close_file
 from embup_core.stores.store import OWN_COLUMNS
@@ -51,7 +51,7 @@ class PayloadColumns:
         self._path = path
         self._arrow = arrow = load_arrow()
         self._id_column = id_column
-        self._columns = list(columns)
+        self._columns = list(dict.fromkeys(columns))
         self._input = open_input(path)
         try:
             self.fingerprint = InputFingerprint.of(self._input)
@@ -59,7 +59,7 @@ class PayloadColumns:
             self._file = arrow.parquet.ParquetFile(stream)
             self.rows: int = self._file.metadata.num_rows
             schema = self._file.schema_arrow
-            self.fields = [arrow.field(name, self._type(schema, name)) for name in self._columns]
+            self.fields = [arrow.field(name, self._payload_type(schema, name)) for name in self._columns]
             self.id_type = None if id_column is None else self._id_type(schema, id_column)
         except arrow.ArrowException as error:
             close_file(self._input)
@@ -74,6 +74,14 @@ class PayloadColumns:
         self._batches: Any = iter(())
         self._waiting: Any = None
 
+    def _payload_type(self, schema: Any, name: str) -> Any:
+        if name in OWN_COLUMNS:
+            raise InputFileError(
+                f"{self._path}: the payload cannot have a column {name!r}: an export has one of this name.",
+                remedy="Rename the column.",
+            )
+        return self._type(schema, name)
+
     def _type(self, schema: Any, name: str) -> Any:
         """The type that a column is stored with."""
         arrow, types = self._arrow, self._arrow.types
@@ -82,11 +90,6 @@ class PayloadColumns:
             raise InputFileError(
                 f"{self._path}: expected the column {name!r}, found {', '.join(schema.names)}.",
                 remedy="Name one of them, once.",
-            )
-        if name in OWN_COLUMNS:
-            raise InputFileError(
-                f"{self._path}: the payload cannot have a column {name!r}: an export has one of this name.",
-                remedy="Rename the column.",
             )
         kind = schema.field(place).type
         if types.is_dictionary(kind):
@@ -106,12 +109,12 @@ class PayloadColumns:
         )
 
     def _id_type(self, schema: Any, name: str) -> Any:
-        kind = self._type(schema, name) if name not in OWN_COLUMNS else schema.field(name).type
+        kind = self._type(schema, name)
         types = self._arrow.types
         if types.is_integer(kind):
             return self._arrow.int64()
-        if types.is_string(kind) or types.is_large_string(kind):
-            return self._arrow.string()
+        if types.is_string(kind):
+            return kind
         raise InputFileError(
             f"{self._path}: expected integers or texts in the column of ids {name!r}, found {kind}.",
             remedy="Convert it.",
@@ -149,8 +152,9 @@ class PayloadColumns:
         Raises
         ------
         InputFileError
-            There are fewer rows, it cannot be read, or an id is null.
+            There are fewer rows, it changed or cannot be read, or an id is null.
         """
+        require_unchanged(self._path, self._input, self.fingerprint)
         arrow = self._arrow
         parts, there = [], 0
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from embup_core.errors import OutputError
 from embup_core.extras import extra_required
-from embup_core.stores.store import ID, RECREATE, VECTOR, Found
+from embup_core.stores.store import ID, VECTOR, Found, made_elsewhere
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +62,11 @@ class PostgresStore:
         self._columns: dict[str, str] = {}
         try:
             self._connection = psycopg.connect(target)
+        except psycopg.ProgrammingError:  # which repeats what it cannot read, perhaps of the password
+            raise OutputError(
+                "Expected an address such as postgresql://user@host/database, found another form.",
+                remedy="Give one; the password is best in PGPASSWORD.",
+            ) from None
         except psycopg.Error as error:
             raise OutputError(
                 f"The database cannot be reached ({str(error).strip()}).", remedy="Check the address."
@@ -95,12 +100,12 @@ class PostgresStore:
         row = self._run("SELECT state FROM {} WHERE name = %(name)s", _STATES, name=self._name).fetchone()
         there = self._exists()
         self._connection.commit()
-        if row is not None:
-            state: dict[str, Any] = row[0]
-            return state
-        if there:
-            raise OutputError(f"The table {self._name} was made by something else.", remedy=RECREATE)
-        return None
+        if not there:  # a state alone is left of a table that somebody dropped
+            return None
+        if row is None:
+            raise made_elsewhere(f"The table {self._name}")
+        state: dict[str, Any] = row[0]
+        return state
 
     def drop(self) -> None:
         """See `VectorStore.drop`."""

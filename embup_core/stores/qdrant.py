@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from embup_core.errors import OutputError
 from embup_core.extras import extra_required
-from embup_core.stores.store import ID, RECREATE, VECTOR, Found
+from embup_core.stores.store import ID, VECTOR, Found, made_elsewhere
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,16 +56,11 @@ class QdrantStore:
             )
         self._models = models
         self._local = "://" not in target
-        try:
-            self._client = (
-                QdrantClient(path=target)
-                if self._local
-                else QdrantClient(url=target, api_key=os.environ.get(KEY_VARIABLE))
-            )
-        except RuntimeError as error:  # a folder that another process has open
-            raise OutputError(
-                f"{target} cannot be opened ({error}).", remedy="Close the other process."
-            ) from error
+        self._client = (
+            QdrantClient(path=target)
+            if self._local
+            else QdrantClient(url=target, api_key=os.environ.get(KEY_VARIABLE))
+        )
         self._name = collection
         self._index = index
 
@@ -75,7 +70,7 @@ class QdrantStore:
             return None
         metadata = self._client.get_collection(self._name).config.metadata or {}
         if _STATE not in metadata:
-            raise OutputError(f"The collection {self._name} was made by something else.", remedy=RECREATE)
+            raise made_elsewhere(f"The collection {self._name}")
         state: dict[str, Any] = metadata[_STATE]
         return state
 

@@ -25,7 +25,15 @@ Dtype = Literal["float32", "float16"]
 IndexKind = Literal["exact", "hnsw"]
 """How a store searches: each vector compared, or a graph of neighbours (Malkov & Yashunin, 2018)."""
 
-RECREATE: Final = "Export to another collection, or replace this one with --recreate."
+RECREATE: Final = "Export to another collection or folder, or replace this one with --recreate."
+
+
+def made_elsewhere(what: str) -> OutputError:
+    """The error for a collection that no export made."""
+    return OutputError(
+        f"{what} is there, and no export made it: it is left alone.",
+        remedy="Export to another collection or folder.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +214,7 @@ class VectorStore(Protocol):
         """
 
     def drop(self) -> None:
-        """Remove the collection and its state, as far as they are there."""
+        """Remove the collection and its state. Callers ask `read_state` first, which refuses all others."""
 
     def open(self, schema: Any, state: dict[str, Any]) -> None:
         """Open the collection to write batches of this Arrow schema; make it where it is missing.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
@@ -17,6 +16,7 @@ from serving.description.operations import DescribedOperation, problems
 from serving.problems.handlers import require_json
 from serving.problems.problem import ProblemError
 from serving.realtime.stages import STAGES_KEY
+from serving.schemas.search import SearchAnswer, SearchRequest
 from serving.services import Services
 
 if TYPE_CHECKING:
@@ -24,49 +24,6 @@ if TYPE_CHECKING:
 
     from embup_core.stores.faiss_folder import FaissIndex
     from embup_core.upsampler import Upsampler
-
-MOST_FOUND: Final = 1000
-
-
-class SearchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One of the two fields `vector` and `short`: what to search with."""
-
-    vector: Annotated[
-        list[float] | None,
-        msgspec.Meta(
-            description="An original, from the embedding model: {output_dims} numbers, not all zero."
-        ),
-    ] = None
-    short: Annotated[
-        list[float] | None,
-        msgspec.Meta(description="A projected embedding: {input_dims} numbers, not all zero."),
-    ] = None
-    k: Annotated[int, msgspec.Meta(ge=1, le=MOST_FOUND, description="How many rows to find.")] = 10
-    filter: Annotated[
-        dict[str, str | int | float | bool | None],
-        msgspec.Meta(description="Only rows whose columns have these values."),
-    ] = {}
-    exact: Annotated[
-        bool, msgspec.Meta(description="Compare each row, also where the index has a graph of neighbours.")
-    ] = False
-
-
-class SearchAnswer(msgspec.Struct, frozen=True):
-    """The rows found, the nearest first."""
-
-    ids: list[int | str]
-    cosines: Annotated[
-        list[float], msgspec.Meta(description="The best prediction of each row's cosine with the query.")
-    ]
-    payload: Annotated[
-        list[dict[str, str | int | float | bool | None]],
-        msgspec.Meta(
-            description="What was exported beside each vector: its confidence, and further columns."
-        ),
-    ]
-    model_version: Annotated[str, msgspec.Meta(description="Version of the decoder in service.")]
-    basis: Annotated[str, msgspec.Meta(description="Axes of the vectors in the index.")]
-    basis_id: Annotated[str, msgspec.Meta(description="Basis of the decoder that made them.")]
 
 
 class SearchController(Controller):

@@ -25,6 +25,7 @@ from serving.access.control import OPEN, needed_scope
 from serving.realtime.answering import FLOAT32_MAX
 from serving.schemas import BatchRequest, UpsampleRequest
 from serving.schemas.debug import NewReview, NewReviews
+from serving.schemas.search import SearchRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,16 +69,14 @@ def state_shapes(described: OpenAPI, *, max_rows: int) -> None:
     schemas = described.components.schemas
     for closed in (UpsampleRequest, BatchRequest, NewReview, NewReviews):
         schemas[closed.__name__].additional_properties = False
-    request = schemas[UpsampleRequest.__name__]
-    nothing = Schema(type=OpenAPIType.NULL)
-    request.one_of = [
-        Schema(required=["embedding"], properties={"embeddings": nothing, "embedding": _not_null()}),
-        Schema(required=["embeddings"], properties={"embedding": nothing, "embeddings": _not_null()}),
-    ]
-    fields = request.properties or {}
-    embedding, embeddings = _list_of(fields["embedding"]), _list_of(fields["embeddings"])
+    embedding, embeddings = _one_of_two(schemas[UpsampleRequest.__name__], "embedding", "embeddings")
     embeddings.min_items, embeddings.max_items = 1, max_rows
-    for row in (embedding, embeddings.items):
+    rows = [embedding, embeddings.items]
+    if SearchRequest.__name__ in schemas:  # only where the service has an index
+        searched = schemas[SearchRequest.__name__]
+        searched.additional_properties = False
+        rows += _one_of_two(searched, "vector", "short")
+    for row in rows:
         if not isinstance(row, Schema):
             raise TypeError("a row is not described in place")
         row.contains = Schema(schema_not=Schema(const=0))
@@ -114,8 +113,15 @@ def state_access(app: Litestar) -> None:
                     )
 
 
-def _not_null() -> Schema:
-    return Schema(type=OpenAPIType.ARRAY)
+def _one_of_two(request: Schema, first: str, second: str) -> tuple[Schema, Schema]:
+    """Say that a request has one of two lists, and give both."""
+    nothing, there = Schema(type=OpenAPIType.NULL), Schema(type=OpenAPIType.ARRAY)
+    request.one_of = [
+        Schema(required=[first], properties={second: nothing, first: there}),
+        Schema(required=[second], properties={first: nothing, second: there}),
+    ]
+    fields = request.properties or {}
+    return _list_of(fields[first]), _list_of(fields[second])
 
 
 def _list_of(described: Schema | Reference) -> Schema:

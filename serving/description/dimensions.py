@@ -13,6 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from embup_core.dims import DEFAULT_INPUT_DIMS, DEFAULT_OUTPUT_DIMS
 from serving.description.examples import AN_EMBEDDING, ANOTHER_EMBEDDING, EMBEDDING_VALUES
 from serving.schemas import UpsampleRequest
+from serving.schemas.search import SearchRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,10 +48,18 @@ def at_dims(described: Mapping[str, Any], *, input_dims: int, output_dims: int) 
         return node
 
     document: dict[str, Any] = filled(described)
-    fields = document["components"]["schemas"][UpsampleRequest.__name__]["properties"]
+    schemas = document["components"]["schemas"]
+    fields = schemas[UpsampleRequest.__name__]["properties"]
     one, several = (_list_among(fields[name]["oneOf"]) for name in ("embedding", "embeddings"))
-    for row in (one, several["items"]):
-        row["minItems"] = row["maxItems"] = input_dims
+    rows = [(one, input_dims), (several["items"], input_dims)]
+    if SearchRequest.__name__ in schemas:  # only where the service has an index
+        fields = schemas[SearchRequest.__name__]["properties"]
+        rows += [
+            (_list_among(fields[name]["oneOf"]), dims)
+            for name, dims in (("vector", output_dims), ("short", input_dims))
+        ]
+    for row, dims in rows:
+        row["minItems"] = row["maxItems"] = dims
     return document
 
 

@@ -19,11 +19,13 @@ import pytest
 from embup_core.artifacts.registry import Registry
 from embup_core.errors import (
     BadRowError,
+    InputError,
     InputFileError,
     InvalidArgumentError,
     NoAnchorsError,
     OutputError,
 )
+from embup_core.object_store import ObjectStore
 from embup_core.stores.faiss_folder import FaissIndex
 from embup_core.stores.store import State
 from embup_core.stores.vectors import query_of_originals
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from embup_core.upsampler import Upsampler
     from tests.conftest import AnchoredSource
     from tests.embup_core.stores.conftest import Place
+    from tests.s3 import S3Server
 
 KILLED = """
 import os, signal, sys
@@ -260,38 +263,147 @@ def test_a_version_of_the_same_basis_replaces_the_rows(
     assert state_in(place).model_versions == (model.version, newer.version)
 
 
-def test_what_something_else_made_is_left_alone(
-    place_of: Callable[[StoreKind], Place], model: Upsampler, archive: Path
-) -> None:
-    import lancedb
-
-    place = place_of("lancedb")
-    lancedb.connect(place.target).create_table("embeddings", data=[{"id": 1}])
-    with pytest.raises(OutputError):
-        model.export(archive, place.target, to="lancedb")
-    folder = place_of("faiss")
-    mine = Path(folder.target)
-    mine.mkdir()
-    (mine / "mine.txt").write_text("mine")
+def test_what_something_else_made_is_left_alone(place: Place, model: Upsampler, archive: Path) -> None:
+    """With --recreate as well."""
+    there = make_elsewhere(place)
     for recreate in (False, True):
-        with pytest.raises(OutputError):
-            model.export(archive, folder.target, to="faiss", recreate=recreate)
-    assert (mine / "mine.txt").read_text() == "mine"
+        with pytest.raises(OutputError) as refused:
+            model.export(archive, place.target, to=place.kind, recreate=recreate)
+        assert "--recreate" not in refused.value.remedy
+    assert there()
+
+
+def make_elsewhere(place: Place) -> Callable[[], bool]:
+    """Make what exports would take by default without one; return what tells whether it is still there."""
+    folder = Path(place.target)
+    if place.kind in {"faiss", "parquet"}:
+        mine = folder / "mine.txt"
+        folder.mkdir()
+        mine.write_text("mine")
+        return mine.exists
+    store: Any = place.open()
+    if place.kind == "lancedb":
+        store._database.create_table("embeddings", data=[{"id": 1}])
+    elif place.kind == "qdrant":
+        store._client.create_collection("embeddings", vectors_config={})
+    elif place.kind == "milvus":
+        store._client.create_collection("embeddings", dimension=4)
+    else:
+        store._connection.execute("CREATE TABLE embeddings (id int8 PRIMARY KEY)")
+        store._connection.commit()
+    store.close()
+
+    def there() -> bool:
+        store: Any = place.open()
+        with pytest.raises(OutputError):  # it is there, and no export made it
+            store.read_state()
+        store.close()
+        return True
+
+    return there
+
+
+@pytest.mark.parametrize("kind", ["lancedb", "pgvector"])
+def test_a_table_that_was_dropped_is_exported_again(
+    kind: StoreKind,
+    place_of: Callable[[StoreKind], Place],
+    model: Upsampler,
+    archive: Path,
+) -> None:
+    """The state lies in a table of its own, and outlives it."""
+    place = place_of(kind)
+    model.export(archive, place.target, to=kind)
+    store: Any = place.open()
+    if kind == "lancedb":
+        store._database.drop_table("embeddings")
+    else:
+        store._connection.execute("DROP TABLE embeddings")
+        store._connection.commit()
+    store.close()
+    assert model.export(archive, place.target, to=kind).written == 400
+    assert count_in(place) == 400
+
+
+@pytest.mark.parametrize("kind", ["lancedb", "qdrant", "faiss", "parquet"])
+def test_a_second_export_into_a_folder_waits_for_the_first(
+    kind: StoreKind,
+    place_of: Callable[[StoreKind], Place],
+    model: Upsampler,
+    archive: Path,
+) -> None:
+    """Rows of both would be doubled in LanceDB, and parts overwritten in files."""
+    place, refused = place_of(kind), []
+
+    def meanwhile(*_: object) -> None:
+        for recreate in (False, True):
+            with pytest.raises(OutputError) as error:
+                model.export(archive, place.target, to=kind, recreate=recreate)
+            refused.append(error.value)
+
+    model.export(archive, place.target, to=kind, commit_rows=128, progress=meanwhile)
+    assert refused
+    assert count_in(place) == 400
+    model.export(archive, place.target, to=kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        ("lancedb", "file/folder"),
+        ("qdrant", "file/folder"),
+        ("milvus", "file/name.db"),
+        ("faiss", "file/folder"),
+        ("parquet", "file"),
+        ("qdrant", "ftp://user:s3cret@localhost"),
+        ("milvus", "http://user:s3cret@localhost:1"),
+        ("milvus", "ftp://user:s3cret@localhost"),
+        ("pgvector", "postgresql://user:s3cret%ft@localhost:1/name"),
+        ("pgvector", "postgresql://user:s3cret@localhost:1/name"),
+        ("pgvector", "host=localhost port=1 password=my s3cret"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_a_problem_that_keeps_secrets(
+    kind: StoreKind, target: str, model: Upsampler, archive: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError) as refused:
+        model.export(archive, target if "localhost" in target else tmp_path / target, to=kind)
+    assert "s3cret" not in f"{refused.value} {refused.value.remedy}"
+
+
+def test_objects_of_a_bucket_are_exported(
+    s3: S3Server, model: Upsampler, anchored_registry: Registry, archive: Path, tmp_path: Path
+) -> None:
+    """Input and payload, through the command line, whose workers are forked."""
+    bucket = ObjectStore(s3.new_bucket())
+    bucket.write("short.parquet", archive.read_bytes())
+    command = [
+        *(sys.executable, "-m", "embup.cli", "export", f"{bucket.address}/short.parquet"),
+        *(str(tmp_path / "out"), "--to", "faiss", "--registry", str(anchored_registry.root)),
+        *("--id-column", "key", "--payload", f"{bucket.address}/short.parquet", "--columns", "language"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    model.export(archive, tmp_path / "local", to="faiss", id_column="key", columns=("language",))
+    assert FaissIndex.load(tmp_path / "out").table == FaissIndex.load(tmp_path / "local").table
+    with pytest.raises(InputFileError):
+        model.export(f"{bucket.address}/missing.npy", tmp_path / "more", to="faiss")
 
 
 def test_bad_rows_stop_the_export_or_are_left_out(
     place: Place, model: Upsampler, anchored_source: AnchoredSource, tmp_path: Path
 ) -> None:
     z = anchored_source.unseen_projected[:300].copy()
-    z[[7, 200]] = np.nan
+    z[[150, 200]] = np.nan
     np.save(tmp_path / "in.npy", z)
     with pytest.raises(BadRowError) as refused:
-        model.export(tmp_path / "in.npy", place.target, to=place.kind)
-    assert refused.value.line == 8
+        model.export(tmp_path / "in.npy", place.target, to=place.kind, commit_rows=128)
+    assert refused.value.line == 151
     done = model.export(tmp_path / "in.npy", place.target, to=place.kind, on_bad_row="skip", commit_rows=128)
-    assert (done.rows, done.left_out, [number for number, _ in done.refused]) == (298, 2, [8, 201])
+    assert (done.rows, done.left_out, [number for number, _ in done.refused]) == (298, 2, [151, 201])
+    assert done.resumed_at == 128
     assert count_in(place) == 298
-    good = np.delete(np.arange(300), [7, 200])
+    good = np.delete(np.arange(300), [150, 200])
     assert ids_in(place, model.upsample(z[good])[0]) == good.tolist()
 
 
@@ -382,11 +494,47 @@ def test_requests_that_make_no_sense_are_refused(
     refused(InputFileError, columns=("nothing",))
     refused(InputFileError, columns=("embedding",))
     refused(InputFileError, id_column="weight")
+    refused(InputFileError, id_column="id")  # there is none; exports have a column of this name
     refused(OutputError, index="hnsw")
     refused(OutputError, to="qdrant", index="hnsw")
-    refused(OutputError, to="lancedb", collection="a table; drop")
+    for collection in ("a table; drop", "embup_exports", "embup_rows", "embeddings__embup"):
+        refused(OutputError, to="lancedb", collection=collection)
     refused(InputFileError, upsampler)  # rows of other dimensions
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_a_payload_that_changes_meanwhile_is_noticed(model: Upsampler, archive: Path, tmp_path: Path) -> None:
+    shutil.copy(archive, tmp_path / "payload.parquet")
+
+    def touch(*_: object) -> None:
+        os.utime(tmp_path / "payload.parquet", ns=(1, 1))
+
+    more: dict[str, Any] = {"payload": tmp_path / "payload.parquet", "id_column": "key", "commit_rows": 128}
+    with pytest.raises(InputFileError) as refused:
+        model.export(archive, tmp_path / "out", to="faiss", progress=touch, **more)
+    assert refused.value.code == "input_changed"
+
+
+def test_a_column_that_is_named_id_and_one_named_twice(
+    model: Upsampler, anchored_source: AnchoredSource, tmp_path: Path
+) -> None:
+    z = anchored_source.unseen_projected
+    names = pa.array([f"document {row}" for row in range(400)]).dictionary_encode()
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(z.reshape(-1)), z.shape[1])
+    pq.write_table(pa.table({"id": names, "z": vectors, "n": range(400)}), tmp_path / "in.parquet")
+    model.export(tmp_path / "in.parquet", tmp_path / "out", to="faiss", id_column="id", columns=("n", "n"))
+    table = FaissIndex.load(tmp_path / "out").table
+    assert table.column_names == ["id", "confidence", "n"]
+    assert table["id"].to_pylist() == names.to_pylist()
+
+
+def test_a_broken_state_of_a_folder_is_a_problem(model: Upsampler, archive: Path, tmp_path: Path) -> None:
+    for content in ("{", "[]", "{}"):
+        (tmp_path / "embup.json").write_text(content)
+        with pytest.raises(OutputError):
+            model.export(archive, tmp_path, to="faiss", recreate=True)
+        with pytest.raises(OutputError):
+            FaissIndex.load(tmp_path)
 
 
 def test_the_payloads_file_must_have_the_inputs_rows(
@@ -462,3 +610,15 @@ def test_filters_and_exact_search_in_faiss(
             loaded.search(vectors[:1], 10, where={"nothing": 1})
         with pytest.raises(Exception, match="filter"):
             loaded.search(vectors[:1], 10, where={"checked": "perhaps"})
+
+
+@pytest.mark.parametrize("value", [10_000.5, 2**64 - 1, 2**70, True, "10000"])
+def test_a_filter_takes_no_value_of_another_type(
+    value: Any, model: Upsampler, archive: Path, anchored_source: AnchoredSource, tmp_path: Path
+) -> None:
+    model.export(archive, tmp_path / "out", to="faiss", columns=("number",))
+    loaded = FaissIndex.load(tmp_path / "out")
+    vectors = model.upsample(anchored_source.unseen_projected[:1])[0]
+    assert loaded.search(vectors, 10, where={"number": 10_000.0})[0].tolist() == [[0]]
+    with pytest.raises(InputError):
+        loaded.search(vectors, 10, where={"number": value})

@@ -127,6 +127,8 @@ def test_filters_leave_only_rows_with_these_values(
         ({"short": [0.0] * 16}, 422, "bad-input"),
         ({"short": [0.1] * 16, "filter": {"colour": "red"}}, 422, "bad-input"),
         ({"short": [0.1] * 16, "filter": {"year": "soon"}}, 422, "bad-input"),
+        ({"short": [0.1] * 16, "filter": {"year": 2002.5}}, 422, "bad-input"),
+        ({"short": [0.1] * 16, "filter": {"year": 2**64}}, 422, "bad-input"),
     ],
 )
 def test_what_cannot_be_searched_for_is_a_problem(
