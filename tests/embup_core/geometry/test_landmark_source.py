@@ -130,7 +130,7 @@ def test_a_basis_of_these_columns_needs_no_second_copy(made: LandmarkFolder, tmp
 def test_columns_that_change_meanwhile_are_refused(made: LandmarkFolder, tmp_path: Path) -> None:
     files = resolve_source(str(made.folder), cache_dir=tmp_path)
 
-    def change(label: str, _: int, __: int | None) -> None:
+    def change(label: str, _: float, __: float | None) -> None:
         if label == "writing the coordinates":
             os.utime(made.cosines)
 
