@@ -158,7 +158,7 @@ def recover_and_check(folder: Path, work: Path) -> Figures:
     files = with_coordinates(files, work / "sources", output_dims=DEFAULT_OUTPUT_DIMS)
     recovered_s = time.perf_counter()
     report = check_source(files)
-    record = recorded_recovery(files)
+    record = recorded_recovery(files.cosines)
     return {
         "rows": report.profile.rows,
         "rank": report.rank,
@@ -249,7 +249,7 @@ def quality(folder: Path, decoders: Sequence[str], landmarks: int, factors: Sequ
                 finally:
                     coordinates_module.NOISE_FACTOR = usual
                 basis = Basis.from_bytes(source.cosines.with_name(BASIS_FILE).read_bytes())
-                record = recorded_recovery(source)
+                record = recorded_recovery(source.cosines)
                 if record is None:
                     raise SystemExit("no record of the recovery")
                 ways.append((dtype, factor, basis, np.load(source.cosines), record.noise))

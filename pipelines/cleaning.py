@@ -30,7 +30,7 @@ DAYS_A_MONTH = 30.44
 STAGING = "staging"
 SOURCES = "sources"
 HANDLES = f"{HOME}/handles"
-_MADE_AGAIN = re.compile(r"unpacked-[0-9a-f]{12}|\.?sample-[0-9]+-.+")
+_MADE_AGAIN = re.compile(r"unpacked-[0-9a-f]{12}|\.?recovered-[0-9a-f]{12}(-.+)?|\.?sample-[0-9]+-.+")
 _FETCHED = re.compile(r"download-[0-9a-f]{12}")
 
 

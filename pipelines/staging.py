@@ -77,20 +77,6 @@ class StagingArea:
                 np.save(file, array)
         return target
 
-    def save_copy(self, asset: str, version: str, source: Path) -> Path:
-        """Stage a ``.npy`` file that never changes: a hard link where that can be made, else a copy."""
-        target = self.path(asset, version, ".npy")
-        if target.exists():
-            return target
-        try:
-            os.link(source.resolve(), target)
-        except FileExistsError:
-            pass  # another run, quicker by a moment, with the same work
-        except OSError:  # another file system, or one without links
-            with _written_beside(target) as file, source.open("rb") as content:
-                shutil.copyfileobj(content, file, 2**20)
-        return target
-
     def save_arrays(self, asset: str, version: str, arrays: Mapping[str, NDArray[Any]]) -> Path:
         """Stage several arrays as ``.npz``."""
         target = self.path(asset, version, ".npz")

@@ -99,6 +99,9 @@ class Provenance:
         Rows of the two files that were left out of the training: wrong ones, and those listed to be.
     basis
         What fixes the axes of decoded vectors; None where nothing does.
+    true_cosines
+        What takes the place of true cosines in scores, and how far it is from them, in a sentence; None where
+        they are those of the source's matrix.
     """
 
     source: str
@@ -112,6 +115,7 @@ class Provenance:
     transform: RecoveredMap | None = None
     left_out: Sequence[int] = ()
     basis: Basis | None = None
+    true_cosines: str | None = None
 
 
 @dataclass(frozen=True)
@@ -267,6 +271,7 @@ def write_artifact(
             "fingerprint": provenance.fingerprint,
             "rows": provenance.rows,
             "left_out": list(provenance.left_out),
+            **({} if provenance.true_cosines is None else {"true_cosines": provenance.true_cosines}),
         },
         "split": dict(provenance.split),
         "metrics": dict(provenance.metrics),

@@ -38,7 +38,7 @@ cosines match those of the originals.
 
 ## How it was measured
 
-{protocol}
+{protocol}{true_cosines}
 
 {rule}{chosen_because}
 
@@ -144,6 +144,7 @@ def render_model_card(
         source=str(manifest["data"]["source"]).replace("|", "\\|"),
         settings=json.dumps(manifest["decoder"]["settings"], indent=2),
         protocol=evaluation.get("protocol", ""),
+        true_cosines=_after_blank(manifest["data"].get("true_cosines")),
         rule=evaluation.get("rule", ""),
         headline=_headline(manifest),
         chosen_because=_chosen_because(evaluation),
@@ -198,6 +199,11 @@ def _left_out(rows: Sequence[int] | None) -> str:
         return "none"
     shown = describe_rows(np.asarray(rows))
     return f"{shown}, because z does not belong to the matrix there, or as asked for"
+
+
+def _after_blank(text: str | None) -> str:
+    """A paragraph of its own; or nothing."""
+    return f"\n\n{text}" if text else ""
 
 
 def _sampled(split: Mapping[str, Any]) -> str:

@@ -200,7 +200,7 @@ def _score_block(
     decoded, confidence = fold.decoder.predict_with_confidence(projected[rows])
     scores.confidence[rows] = confidence
     predicted = decoded @ others.rows.T  # (b, m)
-    true = matrix.rows(rows)[:, compared]
+    true = matrix.block(rows, compared)
     itself = rows[:, None] == compared  # (b, m)
     unseen = np.isin(compared, fold.unseen)
     pairs = unseen & ~itself

@@ -103,7 +103,7 @@ def score_against_rows(
 
     def fold(held_out: NDArray[np.int64]) -> _Fold:
         of_queries = anchor_rows[held_out]
-        true = np.ascontiguousarray(matrix.rows(of_queries)[:, rows])
+        true = np.ascontiguousarray(matrix.block(of_queries, rows))
         return _Fold(originals[held_out], decoded, true, of_queries[:, None] == rows[None, :])
 
     folds = ((fit, fold(held_out)) for fit, held_out in _folds(len(originals), seed))

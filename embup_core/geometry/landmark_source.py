@@ -29,20 +29,21 @@ from embup_core.files.atomic import sync_folder, write_durably
 from embup_core.geometry.basis import (
     SHORT_SHARE,
     SPANNED_LENGTH,
+    Basis,
     recover_in_kept_basis,
     recover_in_new_basis,
 )
 from embup_core.geometry.coordinates import default_landmarks, recover
 from embup_core.geometry.noise import MatrixNoise
 from embup_core.sources.cosine_matrix import CoordinateProducts, CosineMatrix
-from embup_core.sources.files import COORDINATES_FILE, RECOVERY_FILE
+from embup_core.sources.files import COORDINATES_FILE, RECOVERY_FILE, recovery_beside
 from embup_core.sources.landmark_columns import LandmarkColumns
 from embup_core.sources.validation import load_projected, validate_pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from embup_core.geometry.basis import Basis, RecoveryInBasis
+    from embup_core.geometry.basis import RecoveryInBasis
     from embup_core.progress import Progress
     from embup_core.sources.files import SourceFiles
 
@@ -78,7 +79,10 @@ class RecordedRecovery(NamedTuple):
     def describe(self) -> str:
         """One sentence: what true cosines are where there is no matrix."""
         if not self.checking:
-            return "True cosines are products of coordinates recovered from landmark columns."
+            return (
+                "True cosines are products of coordinates recovered from landmark columns; all of these were "
+                "needed, so what they miss was not measured."
+            )
         return (
             "True cosines are products of coordinates recovered from landmark columns; they miss those of "
             f"{self.checking} landmarks that took no part by {self.noise.residual:.1e} (root mean square), "
@@ -86,11 +90,12 @@ class RecordedRecovery(NamedTuple):
         )
 
 
-def recorded_recovery(files: SourceFiles) -> RecordedRecovery | None:
-    """How a source's coordinates were recovered; None where it has none from landmark columns."""
-    if files.recovery is None:
+def recorded_recovery(cosines: Path) -> RecordedRecovery | None:
+    """How the coordinates in a source's file were recovered; None where it has none from landmark columns."""
+    path = recovery_beside(cosines)
+    if path is None:
         return None
-    content = json.loads(files.recovery.read_bytes())
+    content = json.loads(path.read_bytes())
     noise = MatrixNoise(**content["noise"])
     return RecordedRecovery(noise, content["seconds"], content["landmarks"], content["checking"])
 
@@ -128,11 +133,12 @@ def with_coordinates(
     SourceUnavailableError
         A file cannot be read, or the cache cannot be written.
     InvalidDataError
-        The files are not what they should be, or landmarks do not span the rows.
+        The files are not what they should be or change meanwhile, or landmarks do not span the rows.
     """
     if not files.has_landmark_columns:
         return files
-    folder = cache_dir / f"recovered-{_key(files, output_dims, kept)}"
+    key = _key(files, output_dims, kept)
+    folder = _folder(cache_dir, files, output_dims, kept)
     recovered = replace(files, cosines=folder / COORDINATES_FILE)
     if folder.is_dir():
         os.utime(folder)  # in use
@@ -160,6 +166,11 @@ def with_coordinates(
         write_durably(staged / RECOVERY_FILE, json.dumps(record, indent=1).encode())
         staged.chmod(0o755)  # mkdtemp's folder is for its owner alone
         sync_folder(staged)
+        if _key(files, output_dims, kept) != key:
+            raise InvalidDataError(
+                f"{files.cosines}, or a file beside it, changed while it was read.",
+                remedy="Train from a copy that nothing writes to.",
+            )
         try:
             staged.rename(folder)
         except OSError:
@@ -190,7 +201,7 @@ def recovered_originals(
     output_dims
         Dimensions of the originals.
     """
-    record = recorded_recovery(files)
+    record = recorded_recovery(files.cosines)
     if isinstance(matrix, CoordinateProducts) and record is not None:
         return matrix.memory_map, record.noise
     found = recover(matrix, output_dims=output_dims)
@@ -248,6 +259,15 @@ class _Sampled(CosineMatrix):
     def row_number(self, row: int) -> int:
         """Number of a row in the source's files, for messages."""
         return int(self.numbers[row])
+
+
+def _folder(cache_dir: Path, files: SourceFiles, output_dims: int, kept: Basis | None) -> Path:
+    """Where the coordinates have their place; a basis to keep may be the one that these files gave before."""
+    if kept is not None:
+        new = _folder(cache_dir, files, output_dims, None)
+        if new.is_dir() and Basis.from_bytes((new / BASIS_FILE).read_bytes()).id == kept.id:
+            return new
+    return cache_dir / f"recovered-{_key(files, output_dims, kept)}"
 
 
 def _key(files: SourceFiles, output_dims: int, kept: Basis | None) -> str:

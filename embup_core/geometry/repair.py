@@ -151,7 +151,7 @@ def repair_source(
 def _require_repairable(files: SourceFiles, defects: RowDefects) -> None:
     if files.has_coordinates:
         raise InvalidDataError(
-            f"{files.name} has coordinates instead of the cosine matrix, and is not repaired.",
+            f"{files.name} has no cosine matrix, and only a source with one is repaired.",
             remedy="Leave the wrong rows out, or correct what it is made of.",
         )
     match defects.verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,13 +93,15 @@ def rows_to_leave_out(
         return np.unique(without)
     if defects.verdict == "unrelated":
         raise InvalidDataError(
-            f"{files.projected} and {files.cosines}: {defects.describe()}",
+            f"{files.projected} and {files.given_cosines}: {defects.describe()}",
             remedy="Both files must come from the same originals, rows in the same order.",
         )
     repair = f"`embup check {files.name} --repair OUT` writes a source with each row in its place"
+    if files.has_coordinates:  # only a source with the matrix is repaired
+        repair = f"Bring the rows of {files.projected.name} in the order of the cosines"
     if defects.verdict == "reordered":
         raise InvalidDataError(
-            f"{files.projected} and {files.cosines}: {defects.describe()}",
+            f"{files.projected} and {files.given_cosines}: {defects.describe()}",
             remedy=f"Both files must have their rows in the same order. {repair}.",
         )
     few = len(wrong) <= MOST_LEFT_OUT * n_rows
@@ -111,9 +114,10 @@ def rows_to_leave_out(
         else f"they are more than the {MOST_LEFT_OUT:.0%} of all rows that a training may leave out"
     )
     raise InvalidDataError(
-        f"{files.projected}: expected row i to be the projection of row i of {files.cosines.name}, found "
+        f"{files.projected}: expected row i to be the projection of row i of "
+        f"{PurePath(files.given_cosines).name}, found "
         f"rows that belong elsewhere: {describe_rows(wrong)} of {n_rows:,}.{moved}",
-        remedy=f"{repair}, and --json lists them; {limit}.",
+        remedy=f"{repair}, and `embup check --json` lists them; {limit}.",
     )
 
 
@@ -140,7 +144,7 @@ def _refuse_short_cosines(
     dims, rank = projected.shape[1], coordinates.shape[1]
     if correlation > SHORT_COSINE_CORRELATION or rank <= dims:
         raise InvalidDataError(
-            f"{files.cosines} holds nothing beyond {files.projected.name}: expected cosines of the "
+            f"{files.given_cosines} holds nothing beyond {files.projected.name}: expected cosines of the "
             f"originals, found cosines of rank {rank}, which correlate with those of the {dims}-d projected "
             f"embeddings by {correlation:.5f}.",
             remedy="Compute the matrix from the originals: g = x @ x.T, x the unit rows before projection.",

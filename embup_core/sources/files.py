@@ -74,5 +74,15 @@ class SourceFiles:
     @property
     def recovery(self) -> Path | None:
         """Record of how coordinates were recovered from landmark columns; None for any other source."""
-        path = self.cosines.with_name(RECOVERY_FILE)
-        return path if self.has_coordinates and path.is_file() else None
+        return recovery_beside(self.cosines)
+
+    @property
+    def given_cosines(self) -> str:
+        """Names the file of cosines in messages: of recovered coordinates the one that they are from."""
+        return LANDMARK_COSINES_FILE if self.recovery else str(self.cosines)
+
+
+def recovery_beside(cosines: Path) -> Path | None:
+    """The record of coordinates that were recovered from landmark columns; None beside any other file."""
+    path = cosines.with_name(RECOVERY_FILE)
+    return path if cosines.name == COORDINATES_FILE and path.is_file() else None

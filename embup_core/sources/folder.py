@@ -33,8 +33,8 @@ def files_in_folder(folder: Path) -> SourceFiles:
     Raises
     ------
     SourceUnavailableError
-        The folder or one of the files is missing, a file is there under both names, or only one of the two
-        files of anchors, or of landmarks, is there.
+        The folder or one of the files is missing, a file is there under both names or beside one that takes
+        its place, or only one of the two files of anchors, or of landmarks, is there.
     """
     folder = folder.expanduser()
     if not folder.is_dir():
@@ -59,8 +59,13 @@ def files_in_folder(folder: Path) -> SourceFiles:
                 remedy="Put the file itself there.",
             )
     projected, cosines = (_find(folder, name) for name in (PROJECTED_FILE, COSINES_FILE))
-    if cosines is None:
-        cosines = next((folder / name for name in instead if (folder / name).is_file()), None)
+    given = [
+        *([cosines] if cosines else []),
+        *(folder / name for name in instead if (folder / name).is_file()),
+    ]
+    if len(given) > 1:
+        raise _one_of(folder, given)
+    cosines = given[0] if given else None
     if projected is None or cosines is None:
         missing = [name for name, path in ((PROJECTED_FILE, projected), (COSINES_FILE, cosines)) if not path]
         found = sorted(path.name for path in folder.glob("*.np[yz]"))
@@ -101,8 +106,12 @@ def _find(folder: Path, name: str) -> Path | None:
     """The file of either name; raises `SourceUnavailableError` where both exist."""
     found = [folder / one for one in _either(name) if (folder / one).is_file()]
     if len(found) > 1:
-        raise SourceUnavailableError(
-            f"folder {folder} has both {found[0].name} and {found[1].name}, expected one of them.",
-            remedy="Remove the one not to train on.",
-        )
+        raise _one_of(folder, found)
     return found[0] if found else None
+
+
+def _one_of(folder: Path, found: list[Path]) -> SourceUnavailableError:
+    return SourceUnavailableError(
+        f"folder {folder} has both {found[0].name} and {found[1].name}, expected one of them.",
+        remedy="Remove the one not to train on.",
+    )

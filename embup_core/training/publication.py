@@ -16,6 +16,7 @@ from embup_core.artifacts.recovered_map import RecoveredMap
 from embup_core.artifacts.reference_statistics import ReferenceStatistics
 from embup_core.decoders import DECODERS
 from embup_core.errors import PromotionConflictError
+from embup_core.geometry.landmark_source import recorded_recovery
 from embup_core.training.anchors import fit_anchors
 from embup_core.training.promotion import (
     HeldOutRows,
@@ -143,6 +144,7 @@ def publish_champion(
     promotion = replace(promotion, damage=damage)
     projected = sample.projected[sample.rows.published_rows]
     recovered = None if sample.transform is None else RecoveredMap.from_fit(sample.transform)
+    recovery = recorded_recovery(sample.matrix.path)
     anchors = fit_anchors(decoder, sample, evaluation)
     info = registry.publish(
         decoder,
@@ -159,6 +161,7 @@ def publish_champion(
             transform=recovered,
             basis=sample.basis,
             left_out=sample.left_out.tolist(),
+            true_cosines=None if recovery is None else recovery.describe(),
         ),
         plots=plots,
         anchors=anchors,

@@ -191,7 +191,7 @@ def open_sample(
     started_s = time.perf_counter()
     recovered = recover_in(basis or BasisChoice(), matrix, projected, output_dims=output_dims)
     recovery_s = time.perf_counter() - started_s
-    record = recorded_recovery(files)
+    record = recorded_recovery(files.cosines)
     noise = recovered.noise if record is None else record.noise
     coordinates = recovered.coordinates
     defects = judge_rows(projected, coordinates, files)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TEST_ROWS_FIELD = "test_rows_sha256"
 NOT_SAMPLED_FIELD = "not_sampled"
 MAX_TRAINING_ROWS = 100_000
-"""Rows that take part by default: their coordinates in memory take 0.6 GB, and a fit minutes."""
+"""Rows that take part by default: their coordinates in memory take 0.6 GB."""
 _NO_ROWS = np.empty(0, np.int64)
 _FEWEST_ROWS = 100
 _FEWEST_IN_A_PART = 3  # two make one pair, whose cosine has no variance to explain

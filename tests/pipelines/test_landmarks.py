@@ -1,4 +1,4 @@
-"""The graph on a source of landmark columns: coordinates are recovered first, staged without a copy."""
+"""The graph on a source of landmark columns: coordinates are recovered first, and never copied."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ def test_the_graph_trains_on_landmark_columns(
     published = Registry(settings.registry).load_artifact()
     assert published.manifest["data"]["rows"] == 1500
     assert published.manifest["split"]["not_sampled"] == 700
-    (staged,) = (settings.data).rglob("coordinates-*.npy")
-    (recovered,) = (settings.data).rglob("recovered-*/coordinates.npy")
-    assert staged.samefile(recovered)
-    assert np.load(staged, mmap_mode="r").shape == (1500, 40)
+    assert not list(settings.data.rglob("coordinates-*.npy"))
+    (recovered,) = settings.data.rglob("recovered-*/coordinates.npy")
+    assert np.load(recovered, mmap_mode="r").shape == (1500, 40)
+    card = (published.folder / "MODEL_CARD.md").read_text()
+    assert "coordinates recovered from landmark columns" in card
 
 
 def test_wrong_columns_fail_the_first_check(run: Callable[..., Any], tmp_path: Path) -> None:
@@ -48,3 +49,18 @@ def test_wrong_columns_fail_the_first_check(run: Callable[..., Any], tmp_path: P
     failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
     assert [check.check_name for check in failed] == ["inputs_valid"]
     assert "landmark_cosines.npy" in failed[0].metadata["problem"].value
+
+
+def test_two_runs_share_recovered_coordinates(
+    run: Callable[..., Any], settings: PipelineSettings, tmp_path: Path
+) -> None:
+    made = landmark_folder(tmp_path / "source", rows=400, landmarks=96, dims=40, input_dims=32)
+    for _ in range(2):
+        result = run(
+            decoder="kriging",
+            source=str(made.folder),
+            output_dims=40,
+            config={"coordinates": {"basis": "new"}},
+        )
+        assert result.success
+    assert len(list(settings.data.rglob("coordinates.npy"))) == 1

@@ -89,7 +89,7 @@ def coordinates(
         landmarks=landmarks,
         seed=config.seed,
     )
-    record = recorded_recovery(cosine_matrix.files.source_files)
+    record = recorded_recovery(matrix.path)
     recovered, noise = found.coordinates, found.noise if record is None else record.noise
     fit_s = time.perf_counter() - started_s + (0 if record is None else record.seconds)
     version = version_of(
@@ -101,7 +101,7 @@ def coordinates(
     )
     area = staging.area(cosine_matrix.fingerprint)
     path = (
-        area.save_copy("coordinates", version, matrix.path)
+        matrix.path  # which later assets look at before they open it
         if isinstance(matrix, CoordinateProducts)
         else area.save_array("coordinates", version, recovered)
     )

@@ -70,6 +70,8 @@ def test_it_is_trained_on(made: LandmarkFolder, trained: tuple[Path, dict[str, A
     assert found["rows"] == 1500
     assert found["recovery_s"] > 0
     assert any("landmark columns" in warning for warning in found["warnings"])
+    (card,) = (folder / "registry").rglob("MODEL_CARD.md")
+    assert "coordinates recovered from landmark columns; they miss those of 3 landmarks" in card.read_text()
     import embup as library
 
     vectors, _ = library.load(folder / "registry").upsample(made.projected[:500])
@@ -86,6 +88,7 @@ def test_a_retraining_keeps_the_basis(
     again = run_training(embup, made, folder)
     assert again["basis"].split(",")[0] == first["basis"].split(",")[0]
     assert "kept" in again["basis"]
+    assert len(list((folder / "data" / "sources").glob("recovered-*"))) == 1
 
 
 def test_a_sample_of_the_rows_is_reported(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from embup_core.errors import InvalidDataError, SourceUnavailableError
 from embup_core.geometry import landmark_source
 from embup_core.geometry.basis import Basis, recover_in_new_basis
 from embup_core.geometry.landmark_source import recorded_recovery, with_coordinates
-from embup_core.geometry.source_check import check_source
+from embup_core.geometry.source_check import check_source, rows_to_leave_out
 from embup_core.sources import SourceFiles, resolve_source, validate_pair
 from embup_core.sources.cosine_matrix import CosineMatrix
 from tests.landmarks import LandmarkFolder, landmark_folder
@@ -68,7 +69,7 @@ def test_they_are_those_of_the_matrix(made: LandmarkFolder, tmp_path: Path) -> N
 def test_float16_columns_lose_what_rounding_takes(tmp_path: Path) -> None:
     made = landmark_folder(tmp_path / "s", rows=1500, landmarks=128, dims=DIMS, dtype="float16")
     files = recovered(made, tmp_path / "cache")
-    record = recorded_recovery(files)
+    record = recorded_recovery(files.cosines)
     assert record is not None
     assert record.noise.rounding == pytest.approx(1.4e-4, rel=0.2)
     assert (record.landmarks, record.checking) == (124, 4)
@@ -119,6 +120,35 @@ def test_a_basis_is_kept_where_its_landmarks_are_landmarks(made: LandmarkFolder,
     assert again.cosines != first.cosines
     assert basis_of(again).id == basis.id
     np.testing.assert_allclose(np.load(again.cosines)[::-1], np.load(first.cosines), atol=2e-5)
+
+
+def test_a_basis_of_these_columns_needs_no_second_copy(made: LandmarkFolder, tmp_path: Path) -> None:
+    first = recovered(made, tmp_path / "cache")
+    assert recovered(made, tmp_path / "cache", kept=basis_of(first)) == first
+
+
+def test_columns_that_change_meanwhile_are_refused(made: LandmarkFolder, tmp_path: Path) -> None:
+    files = resolve_source(str(made.folder), cache_dir=tmp_path)
+
+    def change(label: str, _: float, __: float | None) -> None:
+        if label == "writing the coordinates":
+            os.utime(made.cosines)
+
+    with pytest.raises(InvalidDataError, match="changed while"):
+        with_coordinates(files, tmp_path / "cache", output_dims=DIMS, progress=change)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_wrong_rows_are_not_sent_to_a_repair_that_refuses_them(made: LandmarkFolder, tmp_path: Path) -> None:
+    z = np.load(made.folder / "projected_train_embs.npy")
+    z[[100, 700]] = z[[700, 100]]
+    np.save(made.folder / "projected_train_embs.npy", z)
+    files = recovered(made, tmp_path / "cache")
+    report = check_source(files, output_dims=DIMS)
+    with pytest.raises(InvalidDataError) as caught:
+        rows_to_leave_out(report.rows, files)
+    assert "--repair" not in str(caught.value)
+    assert "landmark_cosines.npy" in str(caught.value)
 
 
 def test_another_basis_is_made_where_they_are_not(made: LandmarkFolder, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from embup_core.errors import InvalidDataError, SourceError, SourceUnavailableError
 from embup_core.sources import resolve_source, validate_pair
+from embup_core.sources.folder import files_in_folder
 from tests.landmarks import LandmarkFolder, landmark_folder
 
 if TYPE_CHECKING:
@@ -167,16 +168,17 @@ def test_row_numbers_that_are_not_there_are_named(made: LandmarkFolder, tmp_path
     assert "landmark_rows.npy" in caught.value.message
 
 
-def test_the_matrix_comes_first(made: LandmarkFolder, tmp_path: Path) -> None:
-    np.save(made.folder / "og_train_cos_theta.npy", made.originals @ made.originals.T)
-    files = resolve_source(str(made.folder), cache_dir=tmp_path)
-    assert files.cosines.name == "og_train_cos_theta.npy"
-    assert files.landmark_rows is None
-
-
 def test_a_truncated_file_is_named(made: LandmarkFolder, tmp_path: Path) -> None:
     content = made.cosines.read_bytes()
     made.cosines.write_bytes(content[:-100])
     with pytest.raises(SourceError) as caught:
         validated(made, tmp_path)
     assert "truncated" in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["og_train_cos_theta.npy", "og_train_cos_theta.npz", "coordinates.npy"])
+def test_columns_beside_what_takes_their_place_are_refused(tmp_path: Path, name: str) -> None:
+    made = landmark_folder(tmp_path / "s", rows=200, landmarks=30, dims=10)
+    (made.folder / name).write_bytes(b"")
+    with pytest.raises(SourceUnavailableError, match="has both"):
+        files_in_folder(made.folder)
