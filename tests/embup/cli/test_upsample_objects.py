@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-m", "embup.cli", "upsample")
 ROWS = 3000
+MANY_ROWS = 30_000  # so many that a look finds the command at work
 PART_BYTES = 16 << 20
 
 
@@ -179,16 +180,16 @@ def test_what_appears_meanwhile_is_not_overwritten_either(bucket: Bucket) -> Non
 def test_nothing_is_at_the_key_before_the_object_is_whole(
     bucket: Bucket, write_input: Callable[..., Path]
 ) -> None:
-    process = bucket.start(str(write_input("in.npy")), f"{bucket.address}/out.txt")
+    process = bucket.start(str(write_input("in.npy", MANY_ROWS)), f"{bucket.address}/out.npy")
     looks = 0
     while process.poll() is None:
-        found = bucket.store.find("out.txt")
+        found = bucket.store.find("out.npy")
         if found is not None:
-            assert found.size_bytes == ROWS * 1536 * 12
+            assert found.size_bytes == 128 + MANY_ROWS * 1536 * 4
             break
         looks += bucket.open_uploads()
         time.sleep(0.02)
-    assert looks > 10  # while the upload was there
+    assert looks > 3  # while the upload was there
     process.communicate(timeout=60)
     assert process.returncode == 0
 
@@ -196,9 +197,9 @@ def test_nothing_is_at_the_key_before_the_object_is_whole(
 def test_an_input_that_changes_ends_the_run_and_leaves_nothing(
     bucket: Bucket, write_input: Callable[..., Path]
 ) -> None:
-    source = write_input("in.txt", 6000)
+    source = write_input("in.txt", MANY_ROWS)
     bucket.store.upload(source, "in.txt")
-    process = bucket.start(f"{bucket.address}/in.txt", f"{bucket.address}/out.txt")
+    process = bucket.start(f"{bucket.address}/in.txt", f"{bucket.address}/out.npy")
     while not bucket.open_uploads():
         assert process.poll() is None
         time.sleep(0.01)
@@ -206,7 +207,7 @@ def test_an_input_that_changes_ends_the_run_and_leaves_nothing(
     _, error = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "input changed" in error
-    assert bucket.store.find("out.txt") is None
+    assert bucket.store.find("out.npy") is None
     bucket.require_nothing_left()
 
 
