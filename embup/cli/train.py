@@ -86,14 +86,15 @@ def train(
         ),
     ] = None,
     max_training_rows: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--max-training-rows",
             min=100,
             metavar="ROWS",
+            show_default="100000",
             help="Most rows that take part, test rows among them; of more, a random sample does.",
         ),
-    ] = 100_000,
+    ] = None,
     service: Annotated[
         str | None,
         typer.Option(

@@ -154,15 +154,13 @@ def scan_landmark_columns(
         low, high = min(low, float(others.min())), max(high, float(others.max()))
         if progress:
             progress("checking the landmark columns", place.stop, n_rows)
-    pairs = n_columns * (n_rows - 1)
-    mean = total / pairs
-    return DataProfile(
+    return DataProfile.of_sums(
         rows=n_rows,
+        pairs=n_columns * (n_rows - 1),
         fingerprint=digest.hexdigest(),
-        mean_cosine=mean,
-        cosine_deviation=float(np.sqrt(max(0.0, squares / pairs - mean**2))),
-        lowest_cosine=low,
-        highest_cosine=high,
+        total=total,
+        squares=squares,
+        range_=(low, high),
         cosine_bytes=path.stat().st_size,
     )
 

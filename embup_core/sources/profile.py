@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -30,3 +32,20 @@ class DataProfile:
     lowest_cosine: float
     highest_cosine: float
     cosine_bytes: int
+
+    @classmethod
+    def of_sums(
+        cls,
+        *,
+        rows: int,
+        pairs: int,
+        fingerprint: str,
+        total: float,
+        squares: float,
+        range_: tuple[float, float],
+        cosine_bytes: int,
+    ) -> Self:
+        """From sums over cosines off the diagonal, and over their squares, and how many they are."""
+        mean = total / pairs
+        deviation = sqrt(max(0.0, squares / pairs - mean**2))
+        return cls(rows, fingerprint, mean, deviation, *range_, cosine_bytes)

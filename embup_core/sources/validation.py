@@ -225,15 +225,13 @@ def _scan_cosines(
         if progress:
             progress("checking the cosine matrix", stop, n)
     _refuse_asymmetry(path, along_rows - along_columns)
-    pairs = n * (n - 1)
-    mean = total / pairs
-    return DataProfile(
+    return DataProfile.of_sums(
         rows=n,
+        pairs=n * (n - 1),
         fingerprint=digest.hexdigest(),
-        mean_cosine=mean,
-        cosine_deviation=float(np.sqrt(max(0.0, squares / pairs - mean**2))),
-        lowest_cosine=low,
-        highest_cosine=high,
+        total=total,
+        squares=squares,
+        range_=(low, high),
         cosine_bytes=path.stat().st_size,
     )
 

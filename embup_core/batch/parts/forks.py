@@ -71,6 +71,7 @@ def _begin(parent: int) -> None:
 
 
 def _leave(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would cut the clean-up off
     raise SystemExit
 
 

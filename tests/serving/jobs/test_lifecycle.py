@@ -96,6 +96,7 @@ def test_a_stop_waits_for_requests_and_for_a_checkpoint_and_the_next_start_goes_
     events.start()
     for thread in asking:
         thread.start()
+    service.until(lambda: len(answers) >= 3)
     service.until(lambda: b"embup_gate_realtime_holders 0.0" not in service.http.get("/metrics").content)
     seen_in_flight.set()
     started = time.monotonic()
@@ -103,7 +104,8 @@ def test_a_stop_waits_for_requests_and_for_a_checkpoint_and_the_next_start_goes_
     assert time.monotonic() - started < 10
     for thread in (*asking, events):
         thread.join()
-    assert set(answers) == {200}  # of three threads, some may have come too late to ask
+    assert len(answers) >= 3
+    assert set(answers) == {200}
     *_, last = service.log.read_text().splitlines()
     assert "stopped" in last, "a log that ends otherwise tells of a crash"
     assert "job" not in last

@@ -53,5 +53,4 @@ def test_results_come_from_processes_that_end_with_the_call(
         capture_output=True, text=True, timeout=30, check=False, env=os.environ | {"TMPDIR": str(tmp_path)},
     )  # fmt: skip
     assert (ran.stdout.strip(), ran.stderr) == (printed, "")
-    # The pool kills the others where one was killed, and some with it in the middle of a clean-up.
-    assert printed == "JobError" or not list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
