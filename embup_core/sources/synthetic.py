@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from embup_core.blocks import row_blocks
 from embup_core.dims import DEFAULT_INPUT_DIMS, DEFAULT_OUTPUT_DIMS
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 Float32: TypeAlias = npt.NDArray[np.float32]
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raise it with any change that alters the bytes; the cache is keyed by it."""
 
 BLOCK_ROWS = 512
@@ -230,13 +231,14 @@ def _generated(
     cache_dir.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=cache_dir))
     try:
-        x = draw_originals(parameters)
-        np.save(staged / PROJECTED_FILE, project(x, seed=parameters.seed))
-        write_cosines(
-            staged / COSINES_FILE,
-            x,
-            (lambda done, total: progress("generating the sample", done, total)) if progress else None,
-        )
+        with threadpool_limits(1):  # the bytes, and so the fingerprint, would depend on the number of threads
+            x = draw_originals(parameters)
+            np.save(staged / PROJECTED_FILE, project(x, seed=parameters.seed))
+            write_cosines(
+                staged / COSINES_FILE,
+                x,
+                (lambda done, total: progress("generating the sample", done, total)) if progress else None,
+            )
         staged.chmod(0o755)  # mkdtemp's folder is for its owner alone
         try:
             staged.rename(folder)

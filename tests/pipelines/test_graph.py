@@ -216,7 +216,8 @@ def test_another_source_is_published_and_not_put_into_service(
     before = registry.current_version()
     other = run(source="sample:600", decoder="linear_residual")
     assert other.success
-    assert metadata(other, "decoder_artifact")["in_service"] is True  # the same data by another name
+    told = metadata(other, "decoder_artifact")
+    assert told["in_service"] is True, told  # the same data by another name
     before = registry.current_version()
     other = run(source="sample:700", decoder="linear_residual")
     assert other.success

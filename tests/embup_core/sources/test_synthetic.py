@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from embup_core.sources import SampleParameters, generate_sample, load_projected, validate_pair
 from embup_core.sources.synthetic import draw_originals
@@ -23,6 +24,14 @@ def test_the_same_parameters_give_the_same_bytes(tmp_path: Path) -> None:
     second = generate_sample(tmp_path / "b", parameters=SMALL)
     assert first.projected.read_bytes() == second.projected.read_bytes()
     assert first.cosines.read_bytes() == second.cosines.read_bytes()
+
+
+def test_the_number_of_threads_does_not_change_the_bytes(tmp_path: Path) -> None:
+    made = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            made.append(generate_sample(tmp_path / str(threads), parameters=SMALL).cosines.read_bytes())
+    assert made[0] == made[1]
 
 
 def test_other_parameters_are_another_sample(tmp_path: Path) -> None:
