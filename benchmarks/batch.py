@@ -3,7 +3,8 @@
     python -m benchmarks.batch [--registry DIR] [--source DIR] [--rows 60000] [--rounds 5]
 
 A round has each rival once, in changing order; figures are medians. The service does the whole batch over
-HTTP, from its submission to its end, with checkpoints and all. The usual loop (np.loadtxt, the same decoder,
+HTTP, from its submission to its end, with checkpoints and all, from text to text and from `.npy` to `.npy`
+and Parquet. The usual loop (np.loadtxt, the same decoder,
 np.savetxt, 256 rows at a time) ends with the file on disk too. The formatters get decoded rows in the form
 that they like best, and write to /dev/null or memory. Each is tried in several ways before the rounds, and
 the fastest counts. The plain write has the bytes of the output ready and brings them to disk. The last line
@@ -20,6 +21,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from embup_core.upsampler import Upsampler
 
 WARM_ROWS = 2_000
+OTHER_OUTPUTS = ("npy", "parquet")
 TRIED_ROWS = 512
 LOOP_ROWS = 4_096  # so many seconds a round that more rows would say nothing new
 FORMATTED_S = 1.0
@@ -67,9 +70,9 @@ class Service:
         self._caller = Caller(port)
         self._folder = folder
 
-    def batch(self, source: str, rows: int) -> Timed:
+    def batch(self, source: str, rows: int, target_format: str = "txt") -> Timed:
         """Run one, timed by the moments that the service notes: frequent polling would slow it."""
-        target = self._folder / "out.txt"
+        target = self._folder / f"out.{target_format}"
         request = {"input_filepath": str(self._folder / source), "output_filepath": str(target)}
         accepted = self._caller.json("POST", "/v1/batches", request | {"overwrite": True})
         path = f"/v1/batches/{accepted['batch_request_id']}"
@@ -229,6 +232,7 @@ def measure(
 
     rivals: dict[str, Callable[[], Timed]] = {
         "embup": lambda: service.batch("in.txt", count),
+        **{f"embup, {other}": partial(service.batch, "in.npy", count, other) for other in OTHER_OUTPUTS},
         "usual loop": loop,
         "plain write": lambda: (count, seconds_of(lambda: plain_write(blocks, folder / "plain.txt"))),
     }
@@ -259,6 +263,7 @@ def main() -> None:
         counts = {"in": options.rows, "warm": WARM_ROWS, "loop": min(options.rows, LOOP_ROWS)}
         for name, count in counts.items():
             write_input(folder / f"{name}.txt", rows, count)
+        np.save(folder / "in.npy", np.loadtxt(folder / "in.txt", np.float32, delimiter=","))
         upsampler = Registry(registry).load()
         some = jittered(rows, min(options.rows, 10_000), seed=0)
         with serving_process(registry, folder / "service") as (_, port):
@@ -283,6 +288,7 @@ def main() -> None:
         f"{ours / rows_per_s[name]:.2f} x {name}"
         for name in ("usual loop", "Polars", "Polars, shortest", "pandas", "orjson")
     ]
+    ratios.extend(f"{other} output {rows_per_s[f'embup, {other}'] / ours:.2f} x" for other in OTHER_OUTPUTS)
     ratios.append(f"{rows_per_s['plain write'] / ours:.2f} x the time of a plain write")
     print(f"batch: {ours:,.0f} rows/s, {', '.join(ratios)}")
 
