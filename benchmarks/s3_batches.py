@@ -145,7 +145,7 @@ class Command:
 
     def rows_kept(self) -> int:
         """How many rows the last checkpoint has."""
-        for path in self._uploads.glob("*/*.checkpoint.part"):
+        for path in self._uploads.glob("*/*.checkpoint"):
             try:
                 return int(json.loads(path.read_bytes())["checkpoint"]["rows"])
             except (OSError, ValueError):
