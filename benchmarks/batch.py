@@ -4,11 +4,10 @@
 
 A round has each rival once, in changing order; figures are medians. The service does the whole batch over
 HTTP, from its submission to its end, with checkpoints and all, from text to text and from `.npy` to `.npy`
-and Parquet. The usual loop (np.loadtxt, the same decoder,
-np.savetxt, 256 rows at a time) ends with the file on disk too. The formatters get decoded rows in the form
-that they like best, and write to /dev/null or memory. Each is tried in several ways before the rounds, and
-the fastest counts. The plain write has the bytes of the output ready and brings them to disk. The last line
-is the figure.
+and Parquet. The usual loop (np.loadtxt, the same decoder, np.savetxt, 256 rows at a time) ends with the file
+on disk too. The formatters get decoded rows in the form that they like best, and write to /dev/null or
+memory. Each is tried in several ways before the rounds, and the fastest counts. The plain write has the bytes
+of the output ready and brings them to disk. The last line is the figure.
 """
 
 from __future__ import annotations
